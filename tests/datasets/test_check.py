@@ -1,0 +1,155 @@
+"""The check: nothing on sound data, every planted problem in one run, no crash on any JSON."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from upsnet_lite.datasets.check import Problem, check
+from upsnet_lite.datasets.ids import read_ids, write_ids
+from upsnet_lite.files import UserError
+
+from .conftest import IDS, edit, put
+
+
+def test_sound_data_has_no_problem(root, shapes_root):
+    put(root, split="train", count=3)
+    seen = []
+    assert check(root, lambda *done: seen.append(done)) == []
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert check(shapes_root) == []
+
+
+def test_coco128_has_no_problem(coco128):
+    assert check(coco128) == []
+
+
+def test_all_problems_in_one_run(tmp_path):
+    """Twelve images, a problem in each but the first; each is found, and nothing else is."""
+    path = put(tmp_path, count=12)
+    png, picture = tmp_path / "annotations/panoptic_val", tmp_path / "val"
+    os.remove(png / "2.png")
+    write_ids(png / "3.png", np.where(read_ids(png / "3.png") == 600, 0, IDS))
+    write_ids(png / "4.png", np.where(IDS == 0, 4444, IDS))
+    Image.new("RGB", (6, 5)).save(picture / "5.png")
+
+    def plant(content: dict) -> None:
+        segments = [a["segments_info"] for a in content["annotations"]]
+        segments[5][0]["category_id"] = 66
+        segments[6].append(dict(segments[6][0]))
+        segments[7][0]["bbox"] = [2, 2, 4, 2]
+        segments[8][0]["area"] = 99
+        content["images"][9]["file_name"] = "../10.png"
+        content["images"][10]["file_name"] = "11.jpg"
+
+    edit(path, plant)
+    noise = np.random.default_rng(0).integers(0, 255, (5, 5, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(picture / "11.jpg")
+    (picture / "11.jpg").write_bytes((picture / "11.jpg").read_bytes()[:-60])  # truncated JPEG
+    os.remove(picture / "12.png")
+
+    found = [(p.split, p.file, p.what) for p in check(tmp_path)]
+    folder = "annotations/panoptic_val"
+    expected = [
+        (f"{folder}/2.png", "is missing"),
+        (f"{folder}/3.png", "segment 600: no pixel"),
+        (f"{folder}/4.png", "holds id 4444, which segments_info lacks"),
+        ("val/5.png", "has 6 x 5 px, its annotation 5 x 5 px"),
+        (f"{folder}/6.png", "segment 600: category 66 is unknown"),
+        (f"{folder}/7.png", "segment id 600 stands 2 times"),
+        (f"{folder}/8.png", "segment 600: box [2, 2, 4, 2] leaves the image"),
+        (f"{folder}/9.png", "segment 600: area 99, the PNG has 6 pixels"),
+        ("val/../10.png", "leads out of"),
+        ("val/11.jpg", "cannot be read as an image"),
+        ("val/12.png", "is missing"),
+    ]
+    assert [(split, file) for split, file, _ in found] == [("val", file) for file, _ in expected]
+    for (_, _, what), (_, words) in zip(found, expected, strict=True):
+        assert words in what
+
+
+def test_problems_of_the_json_itself(tmp_path):
+    path = put(tmp_path, count=6)
+
+    def plant(content: dict) -> None:
+        images, annotations = content["images"], content["annotations"]
+        del annotations[1]  # image 2 is alone
+        annotations.append(annotations[0] | {"image_id": 99})  # an annotation is alone
+        images[2]["id"] = 1  # twice, and annotation 3 is alone now
+        images[3]["file_name"] = "1.png"  # twice
+        del images[4]["width"]
+        annotations[4]["segments_info"][0]["area"] = "six"
+        del annotations[4]["segments_info"][1]["iscrowd"]
+        content["categories"].append(content["categories"][0])
+        content["categories"].append({"id": 50, "name": "no kind"})
+
+    edit(path, plant)
+    put(tmp_path, split="broken").write_text("{")
+    put(tmp_path, split="empty").write_text("{}")
+    found = check(tmp_path)
+    text = "\n".join(f"{p.split} {p.file}: {p.what}" for p in found)
+    for words in (
+        "image '2.png' has no annotation",
+        "annotation '1.png' has no image with id 99",
+        "annotation '3.png' has no image with id 3",
+        "images: id 1 stands 2 times",
+        "images: file_name '1.png' stands 2 times",
+        "images[4]: 'width' is missing",
+        "categories: id 7 stands 2 times",
+        "categories[5]: 'isthing' is missing",
+        "panoptic_val/6.png: segments_info[0]: 'area' is 'six', not a number",
+        "panoptic_val/6.png: segments_info[1]: 'iscrowd' is missing",
+        "broken annotations/panoptic_broken.json: is not valid JSON",
+        "empty annotations/panoptic_empty.json: no list 'images'",
+    ):
+        assert words in text
+    assert all(p.advice for p in found)
+
+
+def test_a_wrong_size_in_the_json_and_a_broken_png(tmp_path):
+    path = put(tmp_path, count=2)
+    edit(path, lambda c: c["images"][0].update(width=7))
+    (tmp_path / "annotations/panoptic_val/2.png").write_bytes(b"no PNG")
+    first, second = check(tmp_path)
+    assert first.what == "5 x 5 px, the JSON says 7 x 5 px"
+    assert second == Problem("val", "annotations/panoptic_val/2.png", second.what, second.advice)
+    assert second.what.startswith("cannot be read as a panoptic PNG")
+
+
+def test_a_folder_that_is_no_data_set(tmp_path):
+    with pytest.raises(UserError, match="no annotations/panoptic_"):
+        check(tmp_path)
+    with pytest.raises(UserError, match="nowhere is missing"):
+        check(tmp_path / "nowhere")
+
+
+JUNK = st.one_of(st.none(), st.integers(), st.text(max_size=3), st.just([]), st.just({}), st.just([1]), st.floats())
+
+
+@given(st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_json_makes_it_crash(tmp_path, data):
+    """Any value anywhere in a sound JSON replaced by junk."""
+    path = tmp_path / "annotations/panoptic_val.json"
+    if not path.exists():
+        put(tmp_path)
+        (tmp_path / "sound.json").write_text(path.read_text())
+    content = json.loads((tmp_path / "sound.json").read_text())
+    places = list(walk(content))
+    holder, key = data.draw(st.sampled_from(places))
+    holder[key] = data.draw(JUNK)
+    path.write_text(json.dumps(content))
+    for problem in check(tmp_path):
+        assert problem.what and "\n" not in problem.what
+
+
+def walk(value):
+    """(container, key) of everything inside."""
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from walk(inner)

@@ -1,0 +1,1 @@
+"""Data on disk in COCO's panoptic layout: drawn (shapes), read (coco_panoptic), checked, augmented."""

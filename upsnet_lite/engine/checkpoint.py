@@ -1,0 +1,34 @@
+"""A training run on disk, written aside and renamed: what is there is whole. Tensors and plain values, no pickle."""
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from ..files import UserError, write_aside
+
+PARTS = {"model", "optimizer", "iteration", "seconds", "description", "options"}
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The checkpoint meant by a run's folder or by the file itself."""
+    return Path(path) / "checkpoint.pt" if Path(path).is_dir() else Path(path)
+
+
+def write_checkpoint(out: Path, state: dict) -> None:
+    with write_aside(out / "checkpoint.pt") as aside:
+        torch.save(state, aside)
+
+
+def read_checkpoint(path: Path) -> dict:
+    """UserError where the file is missing, broken, or not a training checkpoint of ours."""
+    path = checkpoint_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint; give the checkpoint.pt of a run, or its folder") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        raise UserError(f"{path} is not a readable training checkpoint; give the checkpoint.pt of a run") from None
+    if not isinstance(state, dict) or not set(state) >= PARTS:
+        raise UserError(f"{path} is not a training checkpoint of UPSNet-lite; give the checkpoint.pt of a run")
+    return state
