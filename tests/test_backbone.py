@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from upsnet_lite.backbone import LEVELS, STRIDES, Backbone, WithPooledContext, group_norm
+from upsnet_lite.backbone import LEVELS, STRIDES, Backbone, Skip, WithPooledContext, group_norm
 from upsnet_lite.config import preset
 from upsnet_lite.deform_conv import DeformConv2d
 
@@ -27,6 +27,19 @@ def test_levels_halve(size) -> None:
     for level, maps in pyramid.items():
         expected = [-(-side // STRIDES[level]) for side in size]
         assert list(maps.shape) == [2, 64, *expected]
+
+
+def test_skip_is_a_strided_convolution() -> None:
+    """Also at the shapes at which oneDNN's own strided gradient wrote past its buffer and ended the process."""
+    skip, plain = Skip(8, 16, 2), nn.Conv2d(8, 16, 1, 2, bias=False)
+    plain.load_state_dict(skip.state_dict())
+    skip.to(memory_format=torch.channels_last)
+    x = torch.randn(7, 8, 16, 16).contiguous(memory_format=torch.channels_last)
+    g = torch.randn(7, 16, 8, 8)
+    found = torch.autograd.grad(skip(x), skip.weight, g)
+    expected = torch.autograd.grad(plain(x.contiguous()), plain.weight, g)
+    torch.testing.assert_close(skip(x), plain(x.contiguous()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_p6_is_every_second_pixel_of_p5() -> None:
