@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_unknown_names_are_refused(refused, shapes_root, trained, tmp_path):
 @pytest.mark.parametrize("damage", ["empty", "truncated", "noise"])
 def test_a_broken_checkpoint_is_refused(refused, trained, shapes_root, tmp_path, name, damage):
     whole = (trained / name).read_bytes()
-    content = {"empty": b"", "truncated": whole[: len(whole) // 2], "noise": os.urandom(5000)}[damage]
+    content = {"empty": b"", "truncated": whole[: len(whole) // 2], "noise": random.Random(0).randbytes(5000)}[damage]
     (tmp_path / name).write_bytes(content)
     line = refused("eval", tmp_path / name, "--data", shapes_root, "--out", tmp_path / "out")
     assert name in line and not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from upsnet_lite import UPSNet, load
 from upsnet_lite.categories import Categories
+from upsnet_lite.convert import read_state
+from upsnet_lite.engine.checkpoint import read_checkpoint
 from upsnet_lite.files import UserError
 from upsnet_lite.weights import build, describe, find, save, shipped
 
@@ -172,3 +175,14 @@ def test_saving_that_fails_leaves_nothing(model, tmp_path) -> None:
     with pytest.raises(Exception, match="(?i)metadata|str|argument"):
         save(model, tmp_path / "m.safetensors", notes={"minutes": 2})
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("reader", [read_checkpoint, read_state])
+def test_noise_is_one_clear_line(reader, tmp_path):
+    """A damaged pickle may raise anything: IndexError, TypeError, struct.error ..."""
+    path = tmp_path / "noise.pt"
+    noise = random.Random(0)
+    for length in range(1, 300):
+        path.write_bytes(noise.randbytes(length))
+        with pytest.raises(UserError, match="noise.pt is not a readable"):
+            reader(path)

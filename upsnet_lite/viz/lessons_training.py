@@ -1,5 +1,6 @@
 """Pictures of lesson 07: curves that grow while training runs, the rate over a run, losses of several networks."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +26,7 @@ class LiveCurves(Silent):
     """
 
     def __init__(self, every: float = 3.0) -> None:
-        self.every, self.drawn, self.cost = every, 0.0, 0.0
+        self.every, self.drawn, self.cost = every, -math.inf, 0.0
         self.shares: list[float] = []
         self.table: dict[str, list[float]] = {}
         self.note = ""
