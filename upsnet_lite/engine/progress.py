@@ -1,5 +1,6 @@
 """The live table of a training run: eight losses, rate, speed, time left. rich in a terminal, tqdm in a notebook."""
 
+import math
 import sys
 import time
 
@@ -49,7 +50,7 @@ class Lines(Silent):
     """Where the output is no terminal: one line every few seconds."""
 
     def __init__(self, every: float = 10.0) -> None:
-        self.every, self.last = every, 0.0
+        self.every, self.last = every, -math.inf
 
     def show(self, clock, iteration, losses, lr) -> None:
         progress = clock.progress(iteration)
