@@ -1,0 +1,110 @@
+"""Every exercise: the stub scores 0, the solution full points, and a planted mistake is named.
+
+For one exercise alone: pytest tests/course/test_exercises.py -k x_mask_y_mask
+"""
+
+import json
+import re
+from copy import deepcopy
+from importlib import import_module
+
+import pytest
+
+from upsnet_lite.course import paths
+from upsnet_lite.course.score import about, by_id, score, source, with_tests
+
+pytest.importorskip("nbgrader")
+EXERCISES = [e for e in paths.exercises() if e.path("source").is_file()]
+
+
+def planted(name: str) -> list:
+    try:
+        return import_module(f"wrong.{name}").WRONG
+    except ModuleNotFoundError:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setenv("UPSNET_COURSE_QUICK", "1")
+
+
+@pytest.fixture(params=EXERCISES, ids=lambda e: e.name)
+def exercise(request) -> paths.Exercise:
+    return request.param
+
+
+@pytest.fixture
+def master(exercise) -> dict:
+    return json.loads(exercise.path("source").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory):
+    """generated(exercise) -> the release that nbgrader makes of the source now."""
+    from upsnet_lite.course.release import release
+
+    made: dict = {}
+
+    def get(exercise) -> dict:
+        if exercise not in made:
+            (path,) = release([exercise], tmp_path_factory.mktemp("release"))
+            made[exercise] = json.loads(path.read_text(encoding="utf-8"))
+        return deepcopy(made[exercise])
+
+    return get
+
+
+def automatic(parts):
+    return [p for p in parts if p.points is not None]
+
+
+def test_the_stub_scores_nothing(master, generated, exercise):
+    for notebook in (generated(exercise), with_tests(generated(exercise), master)):
+        parts = automatic(score(notebook))
+        assert parts and [p.points for p in parts] == [0] * len(parts), parts
+        assert all(p.message for p in parts)
+
+
+def test_the_solution_scores_everything(master):
+    parts = automatic(score(master))
+    assert [p.points for p in parts] == [p.max_points for p in parts], parts
+
+
+@pytest.mark.parametrize(
+    "exercise, wrong", [pytest.param(e, w, id=f"{e.name}: {w.name}") for e in EXERCISES for w in planted(e.name)]
+)
+def test_a_planted_mistake_loses_points_and_is_named(exercise, wrong):
+    notebook = json.loads(exercise.path("source").read_text(encoding="utf-8"))
+    by_id(notebook, "solution")[wrong.solution]["source"] = wrong.code
+    (lost,) = [p for p in score(notebook) if p.grade_id == wrong.loses]
+    assert lost.points == 0, "it was not noticed"
+    assert re.search(wrong.says, lost.message), lost.message
+
+
+def test_at_least_three_mistakes_are_planted(exercise):
+    assert len(planted(exercise.name)) >= 3
+
+
+def test_points(exercise, master):
+    points = [about(c)["points"] for c in master["cells"] if about(c).get("grade")]
+    assert sum(points) == (20 if exercise.name == "capstone" else 10) and all(points)
+
+
+def test_the_committed_release_is_the_generated_one(exercise, generated):
+    committed = json.loads(exercise.path("release").read_text(encoding="utf-8"))
+    assert committed == generated(exercise), "upsnet-lite course release"
+
+
+def regions(notebook: dict, name: str) -> list[str]:
+    found = (re.findall(rf"### BEGIN {name}\n(.*?)### END {name}", source(c), re.DOTALL) for c in notebook["cells"])
+    return [line.strip() for region in found for text in region for line in text.splitlines()]
+
+
+def test_no_solution_and_no_hidden_test_is_released(exercise, master, generated):
+    released = generated(exercise)
+    text = "\n".join(source(c) for c in released["cells"])
+    assert "BEGIN SOLUTION" not in text and "HIDDEN" not in text
+    lines = {line.strip() for line in text.splitlines()}
+    secret = [line for line in regions(master, "SOLUTION") + regions(master, "HIDDEN TESTS") if len(line) > 25]
+    assert secret and not [line for line in secret if line in lines]

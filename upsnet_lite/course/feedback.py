@@ -1,0 +1,167 @@
+"""What a learner reads: one line that says what is wrong, and where.
+
+A check raises `Mistake`. Three tools find it: `shaped` watches a function's shapes and dtypes, `agree` names the first
+place that differs, and the mistakes known to `agree` are recognised by what they would give on the same input.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, get_args, get_type_hints
+
+import torch
+from jaxtyping import AbstractArray, jaxtyped
+from torch import Tensor
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-5  # rounding is no mistake
+
+
+class Mistake(AssertionError):
+    """One line: what is wrong, where, and where it is known what was probably done."""
+
+
+# ------------------------------------------------------------------------------------------------------- shapes
+
+
+def shaped(function: Callable) -> Callable:
+    """The function, its annotations checked in every call: a wrong shape or dtype is a Mistake in words.
+
+    A dimension's name, as N_inst, stands for one number in all arguments and in what is returned.
+    """
+    signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
+
+    @wraps(function)
+    def checked(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        sizes: dict[str, int] = {}
+        with jaxtyped("context"):  # in it, every check binds the dimensions' names for the next one
+            for name, value in bound.arguments.items():
+                _check(value, hints.get(name, Any), f"{function.__name__} was called with {name}", sizes)
+            found = function(*args, **kwargs)
+            _check(found, hints.get("return", Any), f"{function.__name__} returned", sizes)
+        return found
+
+    return checked
+
+
+def _check(value: Any, hint: Any, what: str, sizes: dict[str, int]) -> None:
+    from beartype import BeartypeConf
+    from beartype.door import is_bearable
+
+    wanted = hint if inspect.isclass(hint) and issubclass(hint, AbstractArray) else None
+    if not is_bearable(value, hint, conf=BeartypeConf(is_pep484_tower=True)):
+        raise Mistake(f"{what} {described(value)}, expected {_array(wanted, sizes) if wanted else _name(hint)}")
+    if wanted:
+        names = wanted.dim_str.split()
+        if len(names) == value.ndim:  # no "..." among them
+            sizes.update({n: s for n, s in zip(names, value.shape, strict=True) if n.isidentifier()})
+
+
+def _array(wanted: Any, sizes: Mapping[str, int]) -> str:
+    """`shape (N_inst, H, W) = (2, 5, 5), a tensor of float`."""
+    names = wanted.dim_str.split()
+    kind = re.match(r"\w+", wanted.__name__)[0].lower()
+    text = f"({', '.join(names)}{',' * (len(names) == 1)})"
+    if names and all(n in sizes or n.isdigit() for n in names) and any(n in sizes for n in names):
+        text += f" = {tuple(sizes.get(n) if n in sizes else int(n) for n in names)}"
+    else:
+        known = [f"{n} = {sizes[n]}" for n in names if n in sizes]
+        text += f" with {', '.join(known)}" if known else ""
+    return f"shape {text}, a tensor of {kind}"
+
+
+def _name(hint: Any) -> str:
+    return "None" if hint is type(None) else str(hint) if get_args(hint) else getattr(hint, "__name__", str(hint))
+
+
+def described(value: Any) -> str:
+    """A value as a learner would call it: `None`, `shape (2, 5), int64`, `the number 3`."""
+    if isinstance(value, Tensor):
+        return f"shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, bool | int | float):
+        return f"the number {value}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None (is a return missing?)" if value is None else f"a {type(value).__name__}"
+
+
+# ------------------------------------------------------------------------------------------------------- values
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Equal in shape and, but for rounding, in value. Whatever is no number is equal to nothing."""
+    a, b = _tensor(found), _tensor(expected)
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    return not bool(_differ(a, b).any())
+
+
+def agree(
+    found: Any, expected: Any, what: str, axes: str = "row, column", known: Mapping[str, Any] | None = None
+) -> None:
+    """Mistake unless found equals expected: "y_mask at instance 1, row 3, column 7: 0.42, expected 0".
+
+    Tensors, numbers or lists of them. axes: names of the dimensions; known: {what to say: what a well-known wrong
+    answer gives on this input}, of which the first that fits is told.
+    """
+    if same(found, expected):
+        return
+    for mistake, wrong in (known or {}).items():
+        if same(found, wrong):
+            raise Mistake(mistake)
+    a, b = _tensor(found), _tensor(expected)
+    if a is None:
+        raise Mistake(f"{what} is {described(found).removeprefix('the number ')}, expected {_words(b)}")
+    if a.shape != b.shape:
+        raise Mistake(f"{what} has shape {tuple(a.shape)}, expected {tuple(b.shape)}")
+    if a.ndim == 0:
+        raise Mistake(f"{what}: {_number(a)}, expected {_number(b)}")
+    differ = _differ(a, b)
+    place = tuple(differ.nonzero()[0].tolist())
+    names = axes.split(", ")
+    names = ["index"] * (a.ndim - len(names)) + names if a.ndim >= len(names) else ["index"] * a.ndim
+    where = ", ".join(f"{n} {i}" for n, i in zip(names, place, strict=True))
+    more = f" ({int(differ.sum())} of {differ.numel()} places differ)" if differ.sum() > 1 else ""
+    raise Mistake(f"{what} at {where}: {_number(a[place])}, expected {_number(b[place])}{more}")
+
+
+def _tensor(value: Any) -> Tensor | None:
+    if isinstance(value, Tensor):
+        return value.detach()
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    if not (a.is_floating_point() or b.is_floating_point()):
+        return a != b
+    return ~torch.isclose(a.double(), b.double(), RELATIVE, ABSOLUTE, equal_nan=True)
+
+
+def _number(value: Tensor) -> str:
+    number = value.item()
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def _words(expected: Tensor) -> str:
+    return _number(expected) if expected.ndim == 0 else f"shape {tuple(expected.shape)}"
+
+
+# ------------------------------------------------------------------------------------------------- in a notebook
+
+
+def right(text: str) -> None:
+    print(f"✓ {text}")
+
+
+def show_when_done(draw: Callable[[], Any]) -> Any:
+    """What draw() returns; while the learner's function is not there yet, one line instead of an error."""
+    try:
+        return draw()
+    except NotImplementedError:
+        print("not yet: the function above is still to be written")
+    except Exception as error:  # whatever a half-written function can raise: the graded cell above tells it in full
+        print(f"not yet: {type(error).__name__}: {error}")

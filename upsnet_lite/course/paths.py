@@ -1,0 +1,58 @@
+"""Where the exercises stand, in the layout of nbgrader: source and release are the course, mine is the learner's.
+
+notebooks/exercises/{source,release,mine}/{number}_{name}/{name}.ipynb
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from upsnet_lite.files import UserError
+
+FOLDER = Path("notebooks/exercises")
+
+
+def root() -> Path:
+    """The project's folder: the current one or that of the package, whichever has the exercises."""
+    for path in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if (path / FOLDER).is_dir():
+            return path
+    raise UserError(f"{FOLDER} is not here; run this in the folder of the project")
+
+
+def data_root() -> Path:
+    """The drawn data set, data/shapes in the project's folder; drawn at the first call."""
+    from upsnet_lite.datasets.shapes import write_shapes
+
+    path = root() / "data" / "shapes"
+    write_shapes(path, train=2000, val=200)  # does nothing where they stand already
+    return path
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One of the course's exercises and its three notebooks."""
+
+    number: int
+    name: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.number}_{self.name}"
+
+    def path(self, step: str) -> Path:
+        """step: source, release or mine."""
+        return root() / FOLDER / step / self.folder / f"{self.name}.ipynb"
+
+
+def exercises() -> list[Exercise]:
+    """All that have a source or a release, by number."""
+    found = {p.parent.name for step in ("source", "release") for p in (root() / FOLDER / step).glob("[0-9]*_*/*.ipynb")}
+    return sorted((Exercise(int(n), name) for n, _, name in (f.partition("_") for f in found)), key=lambda e: e.number)
+
+
+def exercise(which: str) -> Exercise:
+    """By number or name; UserError where there is none."""
+    for e in exercises():
+        if which in (str(e.number), e.name, e.folder):
+            return e
+    raise UserError(f"no exercise {which!r}; there are {', '.join(e.folder for e in exercises()) or 'none'}")

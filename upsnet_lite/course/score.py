@@ -1,0 +1,101 @@
+"""Points of a notebook: its code cells run in one fresh namespace, in this process, without Jupyter and nbgrader.
+
+A graded cell that raises gives 0 and its message; any other cell that raises is passed over, as in nbgrader. Nothing
+here limits time or memory: `exercise check` runs it in a process of its own.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from upsnet_lite.course.feedback import Mistake
+from upsnet_lite.files import read_json
+
+
+@dataclass(frozen=True)
+class Part:
+    """A graded cell. points: None where a person decides; message: what was right, or the one line on what is not."""
+
+    grade_id: str
+    points: float | None
+    max_points: float
+    message: str
+
+
+def source(cell: Mapping) -> str:
+    """A cell's text: JSON may hold it as a list of lines."""
+    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+
+
+def about(cell: Mapping) -> dict:
+    """What nbgrader notes on a cell: grade_id, grade, solution, points; {} for an ordinary one."""
+    return cell.get("metadata", {}).get("nbgrader", {})
+
+
+def by_id(notebook: Mapping, kind: str) -> dict[str, dict]:
+    """grade_id -> cell. kind: "grade" or "solution"."""
+    return {about(c)["grade_id"]: c for c in notebook["cells"] if about(c).get(kind)}
+
+
+def with_tests(notebook: Mapping, master: Mapping) -> dict:
+    """The notebook, its automatic tests replaced by the master's; those that it lacks come last."""
+    notebook = deepcopy(dict(notebook))
+    found, wanted = by_id(notebook, "grade"), by_id(master, "grade")
+    for grade_id, cell in wanted.items():
+        if about(cell).get("solution"):
+            continue  # an answer that a person grades
+        if grade_id in found:
+            found[grade_id].update(deepcopy(cell))
+        else:
+            notebook["cells"].append(deepcopy(cell))
+    return notebook
+
+
+def score(notebook: Mapping | Path) -> list[Part]:
+    """The parts in the notebook's order."""
+    if isinstance(notebook, Path):
+        notebook = read_json(notebook)
+    namespace: dict = {"__name__": "exercise"}
+    parts, earlier = [], ""
+    for cell in notebook["cells"]:
+        graded = bool(about(cell).get("grade"))
+        if graded and about(cell).get("solution"):
+            parts.append(Part(about(cell)["grade_id"], None, about(cell)["points"], "a person grades this one"))
+        elif cell["cell_type"] == "code":
+            printed, error = run(source(cell), namespace)
+            if graded:
+                points = about(cell)["points"]
+                told = f"{error}{earlier}" if error else "; ".join(re.findall(r"✓ (.+)", printed))
+                parts.append(Part(about(cell)["grade_id"], 0 if error else points, points, told))
+            elif error:
+                earlier = f" (a cell before it failed: {error})"
+    return parts
+
+
+def run(code: str, namespace: dict) -> tuple[str, str]:
+    """What a cell printed, and the one line on its error ("" where there is none)."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            exec(compile(code, "<cell>", "exec"), namespace)
+    except (Exception, SystemExit) as error:  # a learner's code can raise anything
+        return printed.getvalue(), one_line(error)
+    return printed.getvalue(), ""
+
+
+def one_line(error: BaseException) -> str:
+    """A Mistake's own text; of any other error its kind, too."""
+    text = " ".join(str(error).split())
+    if isinstance(error, NotImplementedError):
+        return "not done yet: the function still raises NotImplementedError"
+    return text if isinstance(error, Mistake) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def main(path: Path) -> None:
+    """One JSON list of parts on stdout."""
+    print(json.dumps([vars(part) for part in score(path)]))
