@@ -1,0 +1,173 @@
+"""What the browser tests do: start a server, open a lesson, run its cells, and watch what the page asks for.
+
+server   jupyterlab(folder) -> Server(url, token)
+page     open_lesson(page, "05_panoptic_head"); run_all(page); output(page, "a text of its cell")
+watch    Watch(context).open(url) -> page; .check() fails on a request that leaves the machine and on any error
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+ROOT = Path(__file__).parents[2]
+HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|(data|blob|about):")
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page, seen or not
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+RUN = """() => {
+    const commands = window.jupyterapp.commands;
+    return commands.execute("notebook:clear-all-cell-outputs").then(() => commands.execute("notebook:run-all-cells"));
+}"""
+DONE = """() => {
+    const cells = [...document.querySelectorAll(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")];
+    const failed = document.querySelector('.jp-RenderedText[data-mime-type="application/vnd.jupyter.error"]');
+    if (failed) return failed.textContent;
+    const counted = cells.every(c => /\\[\\d+\\]/.test(c.querySelector(".jp-InputPrompt").textContent));
+    return cells.length && counted ? "done" : "";
+}"""
+
+
+# ------------------------------------------------------------------------------------------------------- servers
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    token: str
+
+    def ask(self, path: str, method: str = "GET") -> bytes:
+        request = Request(f"{self.url}/{path}", method=method, headers={"Authorization": f"token {self.token}"})
+        with urlopen(request, timeout=30) as answer:
+            return answer.read()
+
+    def shut_kernels(self) -> None:
+        for session in json.loads(self.ask("api/sessions")):
+            self.ask(f"api/sessions/{session['id']}", "DELETE")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def own_settings(folder: Path) -> dict[str, str]:
+    """Variables with which Jupyter reads and writes nothing of the user's."""
+    names = {f"JUPYTER_{kind}_DIR": kind.lower() for kind in ("CONFIG", "DATA", "RUNTIME")} | {"IPYTHONDIR": "ipython"}
+    return os.environ | {k: str(folder / v) for k, v in names.items()} | {"OMP_NUM_THREADS": "2"}
+
+
+@contextmanager
+def process(command: list[str], log: Path, ready: str, **popen) -> Iterator[subprocess.Popen]:
+    """A server that runs while the block does; `ready` is an address that answers once it is up."""
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **popen)
+    try:
+        for _ in range(600):
+            assert server.poll() is None, f"{command[:3]} ended:\n{log.read_text()[-2000:]}"
+            try:
+                urlopen(ready, timeout=5).close()
+                break
+            except OSError as error:
+                if hasattr(error, "code"):  # it answers, if only to refuse
+                    break
+                time.sleep(0.2)
+        else:
+            raise AssertionError(f"{ready} did not answer:\n{log.read_text()[-2000:]}")
+        yield server
+    finally:
+        server.terminate()  # a server that is asked shuts its kernels down
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[Server]:
+    """Serves a copy of the lessons from `folder`, with the project's data beside them."""
+    from upsnet_lite.datasets.shapes import write_shapes
+
+    write_shapes(ROOT / "data" / "shapes", train=2000, val=200)  # does nothing where they stand already
+    root = folder / "project"
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    (root / "data").symlink_to(ROOT / "data", target_is_directory=True)
+    overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True)
+    overrides.write_text(json.dumps(SETTINGS))
+    port, token = free_port(), secrets.token_hex(16)
+    flags = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--no-browser"]
+    flags += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", "--allow-root"]
+    flags += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
+    flags += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command = [sys.executable, "-m", "jupyterlab", *flags]
+    ready = f"http://127.0.0.1:{port}/api"
+    with process(command, folder / "log", ready, cwd=root, env=own_settings(folder)):
+        yield Server(f"http://127.0.0.1:{port}", token)
+
+
+# --------------------------------------------------------------------------------------------------------- pages
+
+
+class Watch:
+    """Every request of a browser context's pages, and every error in their consoles."""
+
+    def __init__(self, context) -> None:
+        self.context, self.requests, self.errors = context, [], []
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+
+    def open(self, url: str):
+        page = self.context.new_page()
+        page.on("websocket", lambda socket: self.requests.append(socket.url))
+        page.goto(url, wait_until="commit")
+        return page
+
+    def check(self) -> None:
+        """AssertionError naming what left the machine, and what went wrong."""
+        outside, errors = [r for r in self.requests if not HERE.match(r)], list(self.errors)
+        self.requests.clear()
+        self.errors.clear()
+        assert not outside, f"left the machine: {outside}"
+        assert not errors, f"errors in the browser's console: {errors}"
+
+
+def open_lesson(page, name: str) -> None:
+    """Opens a lesson in the lab and waits for its kernel."""
+    page.evaluate("path => window.jupyterapp.commands.execute('docmanager:open', {path})", f"notebooks/{name}.ipynb")
+    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+
+
+def run_all(page) -> None:
+    """Runs the open lesson from top to bottom; AssertionError with the traceback of a cell that fails."""
+    page.evaluate(RUN)
+    told = page.wait_for_function(DONE, polling=300).json_value()
+    assert told == "done", told
+
+
+def output(page, source: str):
+    """The output of the first cell whose source holds this text."""
+    return page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea", has_text=source)).first.locator(
+        ".jp-OutputArea-output"
+    )
+
+
+def theme(page, dark: bool) -> None:
+    name = "JupyterLab Dark" if dark else "JupyterLab Light"
+    page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+    page.wait_for_selector(f"body[data-jp-theme-light='{str(not dark).lower()}']", state="attached")
