@@ -24,6 +24,7 @@ EXACT = 1e-6
 SLOW = 2  # times the minutes that a lesson states for two cores: beyond it the table says so
 ELSEWHERE = {".git", ".venv", "data", "runs"}  # top folders where files may appear, or that are not ours
 CACHES = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 WORDS = {"half a": 0.5, "a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
 
 
@@ -128,6 +129,7 @@ def execute(path: Path, out: Path) -> tuple[float, list[str]]:
         kernel_name="python3",
         resources={"metadata": {"path": str(LESSONS)}},
         record_timing=False,
+        store_widget_state=False,
         extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel's own greetings
     )
     try:
@@ -138,9 +140,17 @@ def execute(path: Path, out: Path) -> tuple[float, list[str]]:
         failed = [re.sub(r"\x1b\[[\d;]*m", "", *last)]  # without the traceback's colours
     seconds = time.perf_counter() - start
     if not failed or out != LESSONS:
+        pictures_for_widgets(notebook)
         notebook.metadata["language_info"] = {"name": "python"}  # no version: the same file on every machine
         nbformat.write(notebook, out / path.name)
     return seconds, failed or [*problems(notebook, committed), *stray(files(out) - before)]
+
+
+def pictures_for_widgets(notebook: Mapping) -> None:
+    """Where a picture stands beside a widget, only the picture is kept: a page without the kernel cannot show more."""
+    for output in (o for c in notebook["cells"] if c["cell_type"] == "code" for o in c["outputs"]):
+        if "text/html" in output.get("data", {}):
+            output["data"].pop(WIDGET, None)
 
 
 def problems(notebook: Mapping, committed: Mapping) -> Iterator[str]:

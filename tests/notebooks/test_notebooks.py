@@ -13,7 +13,7 @@ from pathlib import Path
 
 import execute
 import pytest
-from execute import LESSONS, ROOT, differences, figures, lessons, printed, stated_minutes, text
+from execute import LESSONS, ROOT, WIDGET, differences, figures, lessons, printed, stated_minutes, text
 
 CELL, FUNCTION, LONG = 15, 10, 25  # lines
 LONG_CELLS: set[tuple[str, str]] = set()  # (lesson, first line of the cell)
@@ -189,6 +189,10 @@ def test_every_picture_has_alt_text(notebook):
                 assert len(attributes.get("alt") or "") >= 10, "a picture without alt text"
             elif tag in ("svg", "canvas", "video"):
                 assert attributes.get("aria-label") or attributes.get("aria-labelledby"), f"<{tag}> without a name"
+
+
+def test_a_picture_stands_for_every_widget(notebook):
+    assert not [o for o in outputs(notebook) if WIDGET in o.get("data", {})] and "widgets" not in notebook["metadata"]
 
 
 def test_pictures_are_small_enough_for_a_page(notebook):
