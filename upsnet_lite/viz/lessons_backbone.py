@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from upsnet_lite.viz.charts import RUNS, label
@@ -81,10 +82,7 @@ def show_fields(
     title: str = "what one pixel sees",
     columns: int = 4,
 ) -> Picture:
-    """|gradient| of one pixel (row, column of the image) of each map over the image; a frame around what is not 0.
-
-    The gradient's root is drawn, so that what is weak can be seen too.
-    """
+    """|gradient| of one pixel (row, column of the image) of each map over the image; a frame around what is not 0."""
     ground = grey_rgb(image)
     figure, axes, _ = panels(len(gradients), columns, ground.shape[0] / ground.shape[1], title, "green: |gradient|")
     sides = []
@@ -92,15 +90,20 @@ def show_fields(
         heat = np.abs(array(gradient)).sum(0)
         rows, columns_ = np.nonzero(heat)
         x0, y0, x1, y1 = columns_.min(), rows.min(), columns_.max() + 1, rows.max() + 1
-        heat = np.sqrt(heat / heat.max())
-        ax.imshow(0.45 * ground / 255 + 0.55)
-        ax.imshow(heat, cmap=SEQUENTIAL_MAP, vmin=0, vmax=1, alpha=np.clip(2 * heat, 0, 0.92))
+        draw_heat(ax, ground, heat)
         ax.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=RUNS[1], lw=1.8, clip_on=False))
         ax.plot(pixel[1], pixel[0], "+", color=RUNS[1], ms=8, mew=1.6)
         named(ax, name, f"{y1 - y0} × {x1 - x0} px")
         sides.append(f"{name} {y1 - y0} by {x1 - x0} pixels")
     figure.alt_text = f"{title}, at row {pixel[0]}, column {pixel[1]}: " + listed(sides) + "."
     return figure
+
+
+def draw_heat(axes: Axes, ground: np.ndarray, heat: np.ndarray) -> None:
+    """What is >= 0 in green over the pale picture (H, W, 3); its root, so that what is weak can be seen too."""
+    heat = np.sqrt(heat / (heat.max() or 1))
+    axes.imshow(0.45 * ground / 255 + 0.55)
+    axes.imshow(heat, cmap=SEQUENTIAL_MAP, vmin=0, vmax=1, alpha=np.clip(2 * heat, 0, 0.92))
 
 
 @styled
