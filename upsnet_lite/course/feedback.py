@@ -150,6 +150,19 @@ def _words(expected: Tensor) -> str:
     return _number(expected) if expected.ndim == 0 else f"shape {tuple(expected.shape)}"
 
 
+def tried(function: Callable, *args: Any, on: str) -> Any:
+    """function(*args); an error of its own becomes a Mistake that says on which input, as `no instance at all`."""
+    try:
+        return function(*args)
+    except (Mistake, NotImplementedError):
+        raise
+    except Exception as error:  # whatever a learner's code can raise
+        text = " ".join(str(error).split())
+        raise Mistake(
+            f"{getattr(function, '__name__', 'the function')} fails on {on}: {type(error).__name__}: {text}"
+        ) from error
+
+
 # ------------------------------------------------------------------------------------------------- in a notebook
 
 

@@ -1,8 +1,10 @@
 """source/ → release/: nbgrader takes solutions and hidden tests out, in a scratch course of its own."""
 
+import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,10 +51,15 @@ def last_line(result: dict) -> str:
 
 
 @contextmanager
-def scratch():
-    """A folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="upsnet-course-") as folder:
-        yield Path(folder).resolve()
+def scratch() -> Iterator[Path]:
+    """A folder that is gone afterwards; in it nbgrader finds its helper programs though no environment is activated."""
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), path))
+    try:
+        with tempfile.TemporaryDirectory(prefix="upsnet-course-") as folder:
+            yield Path(folder).resolve()
+    finally:
+        os.environ["PATH"] = path
 
 
 def release(chosen: Sequence[Exercise], out: Path) -> list[Path]:
