@@ -15,7 +15,7 @@ def x_mask(
     masks = x_thing.new_zeros(len(boxes), *x_thing.shape[1:])
     for i, (box, c) in enumerate(zip(boxes, classes)):
         {0}
-    return masks
+    return {1}
 """
 
 Y_MASK = """@shaped
