@@ -1,0 +1,98 @@
+"""Wrong solutions of exercise 1, each a mistake that learners make."""
+
+from . import Wrong
+
+IOU = """@shaped
+def pairwise_iou(overlap: Int[Tensor, "G_void P_void"]) -> Float[Tensor, "G P"]:
+    both, g = overlap[1:, 1:], overlap.sum(1)[1:, None]
+    p, all_p = overlap[1:].sum(0)[1:], overlap.sum(0)[1:]
+    return {}
+"""
+MATCH = """@shaped
+def match(
+    iou: Float[Tensor, "G P"], gt_class: Int[Tensor, "G"], pred_class: Int[Tensor, "P"], crowd: Bool[Tensor, "G"]
+) -> Bool[Tensor, "G P"]:
+    return {}
+"""
+EXCUSED = """def excused(overlap, gt_class, pred_class, crowd):
+    same = gt_class[:, None] == pred_class
+    void, on, size = overlap[0, 1:], overlap[1:, 1:], overlap.sum(0)[1:]
+    return {}
+"""
+QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_classes):
+    rows = []
+    for c in range(num_classes):
+        true, predicted = (gt_class == c) & {no_crowd}, pred_class == c
+        tp = int(match[true].sum())
+        fn = int((true & ~match.any(1)).sum())
+        fp = int((predicted & ~match.any(0) & {counts}).sum())
+        total = float(({iou})[true].sum())
+        if {occurs}:
+            sq, rq = total / max({found}, 1), tp / max(tp + {half} * (fp + fn), 1e-9)
+            rows.append((sq * rq, sq, rq))
+    mean = torch.tensor(rows).mean(0) if rows else torch.full((3,), torch.nan)
+    return {result}
+"""
+RIGHT = dict(
+    no_crowd="~crowd", counts="~excused", iou="iou * match", occurs="tp + fp + fn", found="tp", half="0.5",
+    result="100 * mean",
+)  # fmt: skip
+
+
+def ids(name: str, says: str, returned: str) -> Wrong:
+    code = f"def segment_ids(rgb):\n    r, g, b = rgb.unbind(-1)\n    return {returned}"
+    return Wrong(name, "segment_ids", "test_segment_ids", says, code)
+
+
+def one(part: str, template: str, name: str, says: str, returned: str) -> Wrong:
+    return Wrong(name, part, f"test_{part}", says, template.format(returned))
+
+
+def quality(name: str, says: str, **wrong: str) -> Wrong:
+    return Wrong(name, "quality", "test_quality", says, QUALITY.format(**{**RIGHT, **wrong}))
+
+
+def by_hand(name: str, says: str, returned: str) -> Wrong:
+    code = f"def my_pq():\n    q = checks.my_quality(variant.seed({returned[1]!r}))\n    return {returned[0]}"
+    return Wrong(name, "my_pq", "test_my_pq", says, code)
+
+
+WRONG = [
+    by_hand("by hand: a share, not per cent", "per cent is asked", ("q.pq / 100", "ada")),
+    by_hand("by hand: mean SQ times mean RQ", "class by class", ("q.sq * q.rq / 100", "ada")),
+    by_hand("by hand: the mean over all twelve classes", "not over all 12",
+            ("sum(c.pq for c in q.per_class if c.pq == c.pq) / 12", "ada")),
+    ids("ids: summed in bytes", "summed? .*bytes|bytes .uint8", "r + 256 * g + 65536 * b"),
+    ids("ids: int16 is too short", "int16", "(r.short() + 256 * g.short() + 0 * b).int() & 65535"),
+    ids("ids: blue first", "red and blue are exchanged", "b.int() + 256 * g.int() + 65536 * r.int()"),
+    ids("ids: base 255", "base 255", "r.int() + 255 * g.int() + 255 ** 2 * b.int()"),
+    one("pairwise_iou", IOU, "IoU: void in the union", "void counts in your unions", "both / (g + all_p - both)"),
+    one("pairwise_iou", IOU, "IoU: share of the truth", "intersection / true segment", "both / g"),
+    one("pairwise_iou", IOU, "IoU: share of the answer", "intersection / predicted segment", "both / all_p"),
+    one("pairwise_iou", IOU, "IoU: the intersection twice", "twice in your unions", "both / (g + p)"),
+    one("pairwise_iou", IOU, "IoU: Dice", "Dice", "2 * both / (g + p)"),
+    one("pairwise_iou", IOU, "IoU: an empty union", "0 / 0", "both / (g + p - both)"),
+    one("match", MATCH, "match: at exactly a half", "exactly 0.5",
+        "(iou >= 0.5) & (gt_class[:, None] == pred_class) & ~crowd[:, None]"),
+    one("match", MATCH, "match: whatever the class", "same class", "(iou > 0.5) & ~crowd[:, None]"),
+    one("match", MATCH, "match: crowds too", "a crowd was matched", "(iou > 0.5) & (gt_class[:, None] == pred_class)"),
+    one("excused", EXCUSED, "excused: on any crowd", "has the crowd's class",
+        "2 * (void + (on * crowd[:, None]).sum(0)) > size"),
+    one("excused", EXCUSED, "excused: at exactly half", "exactly half",
+        "2 * (void + (on * (same & crowd[:, None])).sum(0)) >= size"),
+    one("excused", EXCUSED, "excused: void or crowd, not both together", "count together",
+        "(2 * void > size) | (2 * (on * (same & crowd[:, None])).sum(0) > size)"),
+    one("excused", EXCUSED, "excused: crowds forgotten", "on the crowd of fish is excused", "2 * void > size"),
+    one("excused", EXCUSED, "excused: on any segment of the class", "which is no crowd",
+        "2 * (void + (on * same).sum(0)) > size"),
+    quality("quality: the mean over all classes", "over all 5 classes", occurs="True"),
+    quality("quality: only classes with a match", "that have a match", occurs="tp"),
+    quality("quality: a crowd is missed", "crowd was counted as missed: it is no FN", no_crowd="(gt_class == c)"),
+    quality("quality: the excused count", "excused segment was counted", counts="(pred_class == c)"),
+    quality("quality: FP and FN in full", "count half", half="1"),
+    quality("quality: SQ over all segments", "divides by TP", found="(tp + fp + fn)"),
+    quality("quality: IoU of pairs without a match", "sums every IoU", iou="iou"),
+    quality("quality: not in per cent", "per cent", result="mean"),
+    quality("quality: PQ of the means", "mean SQ · mean RQ",
+            result="100 * torch.stack((mean[1] * mean[2], mean[1], mean[2]))"),
+]  # fmt: skip
