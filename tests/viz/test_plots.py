@@ -1,6 +1,7 @@
 """Every figure draws without a warning, says what it shows, and shows it on the promised scale."""
 
 import csv
+import io
 import re
 import warnings
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from upsnet_lite.categories import Categories
 from upsnet_lite.files import UserError
@@ -199,12 +201,23 @@ def test_a_notebook_shows_the_image_once(scene, monkeypatch):
     assert len(calls) == 1 and calls[0]["text/html"].startswith("<img alt=")
 
 
-def test_small_pngs_use_a_palette_only_where_it_is_not_seen():
+def test_small_pngs_keep_few_colours_and_move_many_by_two_at_most():
     flat = np.zeros((40, 40, 3), dtype=np.uint8)
     flat[10:20] = (213, 94, 0)
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8)
-    kinds = [picture.small_png(p)[25] for p in (flat, noise)]  # the PNG header's colour type
-    assert kinds == [3, 2]
+    noise[0] = 255
+    pngs = [picture.small_png(p) for p in (flat, noise)]
+    assert [p[25] for p in pngs] == [3, 2]  # the PNG header's colour type: with a palette, without
+    again = [np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), dtype=int) for p in pngs]
+    assert (again[0] == flat).all()
+    assert np.abs(again[1] - noise).max() == 2 and (again[1][0] == 255).all()
+    assert len(pngs[1]) < 0.8 * len(full_png(noise))
+
+
+def full_png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def test_style_is_used_and_the_users_settings_survive(scene):
