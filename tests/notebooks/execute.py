@@ -131,7 +131,6 @@ def execute(path: Path, out: Path) -> tuple[float, list[str]]:
         resources={"metadata": {"path": str(LESSONS)}},
         record_timing=False,
         store_widget_state=False,
-        store_widget_state=False,
         extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel's own greetings
     )
     try:
