@@ -25,7 +25,6 @@ SLOW = 2  # times the minutes that a lesson states for two cores: beyond it the 
 ELSEWHERE = {".git", ".venv", "data", "runs"}  # top folders where files may appear, or that are not ours
 CACHES = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 WORDS = {"half a": 0.5, "a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
 
 
@@ -140,7 +139,6 @@ def execute(path: Path, out: Path) -> tuple[float, list[str]]:
         last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         failed = [re.sub(r"\x1b\[[\d;]*m", "", *last)]  # without the traceback's colours
     seconds = time.perf_counter() - start
-    still(notebook)
     if not failed or out != LESSONS:
         pictures_for_widgets(notebook)
         notebook.metadata["language_info"] = {"name": "python"}  # no version: the same file on every machine
@@ -153,14 +151,6 @@ def pictures_for_widgets(notebook: Mapping) -> None:
     for output in (o for c in notebook["cells"] if c["cell_type"] == "code" for o in c["outputs"]):
         if "text/html" in output.get("data", {}):
             output["data"].pop(WIDGET, None)
-
-
-def still(notebook: Mapping) -> None:
-    """Leaves of a widget the picture that stands for it: without the kernel that made it, it is an error message."""
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", ()):
-            if "text/html" in output.get("data", {}):
-                output["data"].pop(WIDGET, None)
 
 
 def problems(notebook: Mapping, committed: Mapping) -> Iterator[str]:

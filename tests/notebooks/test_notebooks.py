@@ -195,21 +195,6 @@ def test_a_picture_stands_for_every_widget(notebook):
     assert not [o for o in outputs(notebook) if WIDGET in o.get("data", {})] and "widgets" not in notebook["metadata"]
 
 
-def test_a_widget_is_committed_as_the_picture_that_stands_for_it(notebook):
-    assert not [o for o in outputs(notebook) if execute.WIDGET in o.get("data", {})], "execute.py leaves the picture"
-    assert "widgets" not in notebook["metadata"]
-
-
-def test_the_picture_stays_and_the_widget_goes():
-    data = {execute.WIDGET: {"model_id": "1"}, "text/html": "<img>", "text/plain": "a"}
-    alone = {execute.WIDGET: {"model_id": "1"}, "text/plain": "a"}
-    made = one(outputs=[dict(data=dict(data)), dict(data=dict(alone)), dict(name="stdout")])
-    execute.still(made)
-    assert [o.get("data") for o in made["cells"][0]["outputs"]] == [
-        {"text/html": "<img>", "text/plain": "a"}, alone, None,
-    ]  # fmt: skip
-
-
 def test_pictures_are_small_enough_for_a_page(notebook):
     for page in html(notebook):
         for data in re.findall(r"base64,([A-Za-z0-9+/=]+)", page):
