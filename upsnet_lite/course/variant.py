@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from upsnet_lite.course.feedback import Mistake, agree, same
+from upsnet_lite.course.feedback import Mistake, same
 
 EXAMPLE = "ada"  # the name that a released notebook comes with
 
@@ -26,10 +26,9 @@ def seed(student: str) -> int:
 
 def own(found: Any, answer: Callable[[int], Any], student: str, what: str) -> None:
     """Mistake unless found is answer(seed(student)); the answer to another student's variant is called that."""
-    expected = answer(seed(student))
-    if not same(found, expected):
+    if not same(found, answer(seed(student))):
         others = [EXAMPLE, *os.environ.get("UPSNET_CLASS", "").splitlines()]
         for other in others:
             if other and seed(other) != seed(student) and same(found, answer(seed(other))):
                 raise Mistake(f"{what}: this is the answer to the maps of {other!r}; yours are those of {student!r}")
-    agree(found, expected, what)
+        raise Mistake(f"{what}: yours is not right; work it out once more (the right number is not told here)")
