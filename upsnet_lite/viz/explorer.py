@@ -22,6 +22,7 @@ from ipywidgets import (
     FloatRangeSlider,
     FloatSlider,
     HBox,
+    Label,
     Layout,
     ToggleButtons,
     VBox,
@@ -61,7 +62,8 @@ MOST = 300  # images of a data set in the list
 WORTH, TRIED = 3, 10  # instances that make an image worth beginning with; among the first so many images
 KNOBS = ("score", "nms", "overlap", "y_scale", "unknown", "outside")  # fields of FusionState that have a control each
 NAMED, WIDE = dict(description_width="92px"), Layout(width="400px")
-WRAP = Layout(flex_flow="row wrap")
+WRAP, BESIDE = Layout(flex_flow="row wrap"), Layout(width="92px", justify_content="flex-end")
+OUTSIDE = ["an instance's logit outside its box is 0: no opinion", "an instance cannot win outside its box"]
 
 
 class FusionExplorer(Standing, VBox):
@@ -102,17 +104,19 @@ class FusionExplorer(Standing, VBox):
         self.overlap, self.y_scale = slider("overlap ≤", 1, 0.01), slider("Y ×", 3, 0.05)
         tick = Layout(width="auto", margin="0 0 0 98px")
         self.unknown = Checkbox(description="unknown channel", indent=False, layout=tick)
-        outside, style = [("0", 0.0), ("−∞", float("-inf"))], NAMED | dict(button_width="52px")
-        self.outside = ToggleButtons(options=outside, description="outside box", style=style)
+        outside = [("0", 0.0), ("−∞", float("-inf"))]
+        self.outside = ToggleButtons(options=outside, tooltips=OUTSIDE, style=dict(button_width="52px"))
         self.across, self.down = edge_slider("box, x"), edge_slider("box, y")
-        self.reset = Button(description="reset", layout=Layout(width="90px", margin="2px 8px 2px 98px"))
+        self.reset = Button(description="reset", layout=Layout(width="90px", margin="0 8px 0 98px"))
         self.canvas = PanopticCanvas(torch.zeros(3, 1, 1), torch.zeros(1, 1, dtype=int), [], self.model.categories)
         self.instances, self.inspector, self.copy, self.upload = InstanceList(), PixelInspector(), CopyCode(), Upload()
         self.maps, self.measures, self.said = HTML(), HTML(), HTML()
 
     def arranged(self, upload: bool) -> list:
         """At the left the map and its instances, at the right knobs, PQ and the pixel; below, one instance's maps."""
-        knobs = [*self.knobs().values(), HBox([self.reset, self.copy], layout=WRAP), self.measures, self.inspector]
+        outside = HBox([Label("outside boxes", layout=BESIDE), self.outside])
+        knobs = [self.score, self.nms, self.overlap, self.y_scale, self.unknown, outside]
+        knobs += [HBox([self.reset, self.copy], layout=WRAP), self.measures, self.inspector]
         left = VBox([self.canvas, self.instances], layout=Layout(margin="0 18px 0 0"))
         boxes = HBox([self.across, self.down], layout=WRAP)
         head = HBox([self.image, self.upload] if upload else [self.image], layout=WRAP)
