@@ -64,5 +64,5 @@ def test_the_widget_draws_level_channel_and_cell(batch):
     before = widget.live.png
     widget.set(level="P2", channel=1, row=12, column=20)
     assert "P2, stride 4: 8 × 8 cells.   Row 3, column 5" in widget.live.text and widget.live.png != before
-    assert f"value {float(Two()(batch)['P2'][0, 1, 3, 5]):.2f}" in widget.live.text
+    assert f"value {Two()(batch)['P2'][0, 1, 3, 5].item():.2f}" in widget.live.text
     assert widget.controls["channel"].max == 1 and widget.controls["column"].max == 29

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from upsnet_lite.datasets.shapes import categories
 from upsnet_lite.deform_conv import DeformConv2d
 from upsnet_lite.viz.play_semantic import brought, layers, offsets, play_taps, words
 
@@ -58,10 +59,34 @@ def test_words_say_shares_and_the_longest_way(subnet):
     assert f"{8 * float(offsets(found[0], (2, 3)).norm(dim=-1).max()):.1f} px" in told[1]
 
 
-def test_the_widget_takes_a_pixel_and_a_level(subnet):
-    levels = {"P2": torch.randn(1, 4, 8, 8), "P3": torch.randn(1, 4, 4, 4)}
-    widget = play_taps(subnet, levels, torch.rand(3, 32, 32), (9, 30))
-    assert widget.live.text == words(layers(subnet, levels["P2"]), (2, 7), 4, "P2")
+LEVELS = {"P2": torch.rand(1, 4, 8, 8), "P3": torch.rand(1, 4, 4, 4)}
+TRUTH = torch.ones(32, 32, dtype=torch.int64), [dict(id=1, category_id=categories()[0].id)]
+
+
+@pytest.fixture
+def widget(subnet):
+    return play_taps(subnet, LEVELS, torch.rand(3, 32, 32), TRUTH, categories(), (9, 30))
+
+
+def test_the_widget_takes_a_pixel_and_a_level(widget, subnet):
+    assert widget.live.text == words(layers(subnet, LEVELS["P2"]), (2, 7), 4, "P2") and widget.canvas.pixel == [9, 30]
     before = widget.live.png
     widget.controls["level"].value = "P3"
-    assert widget.live.text == words(layers(subnet, levels["P3"]), (1, 3), 8, "P3") and widget.live.png != before
+    assert widget.live.text == words(layers(subnet, LEVELS["P3"]), (1, 3), 8, "P3") and widget.live.png != before
+
+
+def test_a_click_moves_the_sliders_and_they_move_the_mark_one_drawing_each(widget):
+    drawn = []
+    widget.live.observe(lambda change: drawn.append(widget.state()), "busy")
+    widget.canvas.pixel = [20, 4]  # what a click sends
+    assert drawn[::2] == [dict(level="P2", row=20, column=4)] and "row 5, column 1" in widget.live.text
+    widget.controls["row"].value = 3
+    assert widget.canvas.pixel == [3, 4] and len(drawn) == 4
+    widget.set(**widget.start)
+    assert widget.canvas.pixel == [9, 30] and len(drawn) == 6
+
+
+def test_the_page_without_a_kernel_shows_canvas_and_taps(widget):
+    html = widget._repr_mimebundle_()["text/html"]
+    assert html.count("<img") == 1 and "segments" not in widget.live.alt
+    assert widget.canvas.pictures()[0].alt_text in html and widget.live.alt in html

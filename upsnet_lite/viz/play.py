@@ -70,6 +70,7 @@ def tick(name: str) -> Checkbox:
 
 WIDE, NAMED = Layout(width="300px"), dict(description_width="96px")
 FORM = Layout(flex_flow="row wrap", align_items="center", max_width="960px")
+BESIDE = Layout(flex_flow="row wrap", grid_gap="12px")
 
 
 # ---------------------------------------------------------------------------------------------------------- picture
@@ -144,14 +145,18 @@ class Live(anywidget.AnyWidget):
 
 
 class Play(VBox):
-    """`controls` above a picture and a sentence, which are `draw` of the controls' values; a button puts them back."""
+    """`controls` above a picture and a sentence, which are `draw` of the controls' values; a button puts them back.
 
-    def __init__(self, draw: Draw, controls: Mapping[str, Any], first: Sequence[Any] = ()) -> None:
-        self.draw, self.controls, self.live, self.held = draw, controls, Live(), False
+    canvas: a widget with `pictures` of its own that stands to the left of the picture and moves the controls.
+    """
+
+    def __init__(self, draw: Draw, controls: Mapping[str, Any], canvas: Any = None) -> None:
+        self.draw, self.controls, self.canvas, self.live, self.held = draw, controls, canvas, Live(), False
         self.start = self.state()
         reset = Button(description="reset", layout=Layout(width="80px", margin="2px 0 2px 100px"))
         reset.on_click(lambda _: self.set(**self.start))
-        super().__init__([*first, HBox([*controls.values(), reset], layout=FORM), self.live])
+        below = self.live if canvas is None else HBox([canvas, self.live], layout=BESIDE)
+        super().__init__([HBox([*controls.values(), reset], layout=FORM), below])
         for control in controls.values():
             control.observe(self.answer, "value")
         self.answer()
@@ -185,8 +190,11 @@ class Play(VBox):
             self.live.busy = False
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        beginning = [] if self.canvas is None else self.canvas.pictures()
+        image = beside([*map(pixels, beginning), self.image])
+        alt = " ".join([*(picture.alt_text for picture in beginning), self.live.alt])
         live = super()._repr_mimebundle_(**kwargs)
-        return live | {"text/html": still(self.image, self.live.alt, self.live.text), "text/plain": self.live.text}
+        return live | {"text/html": still(image, alt, self.live.text), "text/plain": self.live.text}
 
 
 def play(draw: Draw, **controls: Any) -> Play:

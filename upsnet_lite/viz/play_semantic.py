@@ -15,13 +15,16 @@ from matplotlib.collections import LineCollection
 from torch import Tensor, nn
 
 from upsnet_lite.backbone import STRIDES
+from upsnet_lite.categories import Categories
 from upsnet_lite.deform_conv import DeformConv2d, corners, gather_sum, tap_places
 from upsnet_lite.viz.charts import RUNS
 from upsnet_lite.viz.colors import image_rgb
 from upsnet_lite.viz.picture import GREY, Picture, panels, styled
-from upsnet_lite.viz.play import Answer, Play, choice, play, slider
-from upsnet_lite.viz.play_backbone import cell, middle, outline
-from upsnet_lite.viz.plots import draw_pixels, named
+from upsnet_lite.viz.play import Answer, Play, choice, slider
+from upsnet_lite.viz.play_backbone import cell, middle
+from upsnet_lite.viz.play_task import Map
+from upsnet_lite.viz.plots import named
+from upsnet_lite.viz.widgets import PanopticCanvas
 
 AROUND = 5  # cells to each side of the pixel that are shown, where the image has so many
 
@@ -71,24 +74,21 @@ def offsets(taps: Taps, at: tuple[int, int]) -> Float[Tensor, "9 2"]:
 def show_pixel(
     image: Float[Tensor, "3 H W"], found: Sequence[Taps], pixel: tuple[int, int], stride: int, level: str
 ) -> Picture:
-    """The image with the pixel's cell, then each layer close to it: nine points as large as their shares."""
-    figure, axes, _ = panels(1 + len(found), 3, image.shape[1] / image.shape[2], largest=2.5)
+    """Each layer close to the pixel's cell: nine points as large as their shares."""
+    figure, axes, _ = panels(len(found), 1, image.shape[1] / image.shape[2], largest=2.4)
     (row, column), at = middle(pixel, stride), cell(pixel, stride)
     height, width = image.shape[1:]
     side = min(2 * AROUND * stride, height, width)
     left, top = (min(max(c + 0.5 - side / 2, 0), n - side) for c, n in ((column, width), (row, height)))
-    draw_pixels(axes[0], image_rgb(image), "image", f"row {pixel[0]}, column {pixel[1]}")
-    outline(axes[0], left, top, side)
-    axes[0].plot(column, row, "o", ms=5, color=RUNS[1], mec="white")
-    for n, (ax, taps) in enumerate(zip(axes[1:], found, strict=True), 1):
+    for n, (ax, taps) in enumerate(zip(axes, found, strict=True), 1):
         ax.imshow(0.35 * image_rgb(image) / 255 + 0.65)  # pale: the taps are what counts
         draw_taps(ax, taps, at, stride)
         ax.set(xlim=(left - 0.5, left + side - 0.5), ylim=(top + side - 0.5, top - 0.5))
         moved = stride * float(offsets(taps, at).norm(dim=-1).mean())
-        named(ax, f"{level}, layer {n}", f"moved by {moved:.1f} px on average")
+        named(ax, f"{level}, layer {n}", f"taps moved by {moved:.1f} px")
     figure.alt_text = (
-        f"The image with the pixel in row {pixel[0]}, column {pixel[1]} marked; beside it the nine taps of its cell on "
-        f"{level} in each of {len(found)} deformable layers, larger where they bring more."
+        f"Close to row {pixel[0]}, column {pixel[1]}: the nine taps of its cell on {level} in each of {len(found)} "
+        f"deformable layers, larger where they bring more."
     )
     return figure
 
@@ -121,9 +121,11 @@ def play_taps(
     subnet: nn.Sequential,
     levels: Mapping[str, Float[Tensor, "1 C _ _"]],
     image: Float[Tensor, "3 H W"],
+    truth: Map,
+    categories: Categories,
     pixel: tuple[int, int],
 ) -> Play:
-    """Choose a pixel and a level. levels: "P2" … of the image; pixel: where to begin."""
+    """Click a pixel, choose a level. levels: "P2" … of the image; truth: what the canvas shows; pixel: the first."""
     found = {level: layers(subnet, x.detach()) for level, x in levels.items()}
 
     def draw(level: str, row: int, column: int) -> Answer:
@@ -132,9 +134,19 @@ def play_taps(
         picture = show_pixel(image, chosen, (row, column), stride, level)
         return Answer([picture], words(chosen, at, stride, level))
 
-    return play(
-        draw,
-        level=choice("level", levels, "P2"),
-        row=slider("row, px", 0, image.shape[1] - 1, pixel[0]),
-        column=slider("column, px", 0, image.shape[2] - 1, pixel[1]),
-    )
+    row = slider("row, px", 0, image.shape[1] - 1, pixel[0])
+    column = slider("column, px", 0, image.shape[2] - 1, pixel[1])
+    canvas = PanopticCanvas(image, *truth, categories)
+    canvas.pixel = list(pixel)
+    widget = Play(draw, dict(level=choice("level", levels, "P2"), row=row, column=column), canvas)
+
+    def clicked(change: Mapping) -> None:
+        if change["new"] != [row.value, column.value]:
+            widget.set(row=change["new"][0], column=change["new"][1])
+
+    def marked(_: Mapping) -> None:  # whoever moved them: the mark stands where the controls are
+        canvas.pixel = [row.value, column.value]
+
+    canvas.observe(clicked, "pixel")
+    widget.live.observe(marked, "busy")
+    return widget
