@@ -320,5 +320,20 @@ def lab(
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *flags])
 
 
+@command(app, "explore", "explore tiny-shapes photo.jpg")
+def explore(
+    checkpoint: Annotated[str, typer.Argument(help="A file, or a shipped name.")] = "tiny-shapes",
+    images: Annotated[list[Path] | None, typer.Argument(help="Images of your own, shown first.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data set whose images come with PQ; else data/shapes.")] = None,
+    split: Annotated[str, typer.Option(help="Split of it.")] = "val",
+    port: Annotated[int, typer.Option(help="The next free one is taken if it is in use.")] = 8866,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+) -> None:
+    """Take the fusion apart in the browser, on this machine only and behind a token."""
+    from .viz.explore import SHAPES, serve
+
+    serve(checkpoint, SHAPES if data is None and not images else data, images or [], split, port, browser)
+
+
 def main() -> None:
     app(prog_name="upsnet-lite")
