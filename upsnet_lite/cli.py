@@ -216,11 +216,19 @@ def train(
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate; the preset's otherwise.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed on a CPU gives the same weights.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
-    devices: Annotated[str, typer.Option(help="How many devices, or auto.")] = "auto",
+    devices: Annotated[str, typer.Option(help="How many devices per node, or auto; each has a process.")] = "auto",
+    num_nodes: Annotated[int, typer.Option(min=1, help="How many machines, each with as many devices.")] = 1,
+    strategy: Annotated[Literal["auto", "ddp"], typer.Option(help="How they share: one copy each (ddp).")] = "auto",
     accelerator: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")] = "auto",
     precision: Annotated[
         Literal["32-true", "bf16-mixed", "16-mixed"], typer.Option(help="Of the numbers.")
     ] = "32-true",
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Cut each device's share of a batch into this many parts: less memory.")
+    ] = 1,
+    checkpoint_activations: Annotated[
+        bool, typer.Option("--checkpoint-activations", help="Compute activations twice instead of keeping them.")
+    ] = False,
     augment: Annotated[bool, typer.Option(help="Flip images and vary their colours.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images, to overfit them.")] = None,
     settings: Annotated[
@@ -248,16 +256,23 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 4,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure only the first images.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes that share the images, with a device each.")] = 1,
 ) -> None:
     """Measure PQ, mIoU and mask AP; write predictions and metrics.json (per cent)."""
     from .datasets.coco_panoptic import CocoPanoptic
-    from .engine.evaluate import evaluate, panopticapi_quality
+    from .engine.evaluate import evaluate, panopticapi_quality, refuse_foreign
+    from .engine.ranks import is_first, launch
     from .weights import load
 
-    model, dataset = load(checkpoint), CocoPanoptic(data, split, limit=limit)
+    model, dataset, device = load(checkpoint), CocoPanoptic(data, split, limit=limit), chosen(device)
+    refuse_foreign(out)  # before there are more processes
+    fabric = launch(device.split(":")[0], str(devices)) if devices > 1 else None
+    device = device if fabric is None else fabric.device
     with progress_bar("evaluating") as progress:
-        where = dict(batch_size=batch_size, device=chosen(device), checkpoint=checkpoint, progress=progress)
-        found = evaluate(model, dataset, out, split, **where).as_dict()
+        how = dict(batch_size=batch_size, device=device, checkpoint=checkpoint, progress=progress, fabric=fabric)
+        found = evaluate(model, dataset, out, split, **how).as_dict()
+    if not is_first(fabric):
+        return
     classes = ("name", "PQ", "SQ", "RQ", "IoU")
     show(*classes, rows=[[row[k] for k in classes] for row in found["per_class"]])
     show("evaluation", *METRICS, rows=[[str(out), *map(found.get, METRICS)]])

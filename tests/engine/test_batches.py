@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsnet_lite.engine.batches import Batches, generator, loader
+from upsnet_lite.engine.batches import Batches, generator, loader, shape_groups
 from upsnet_lite.files import UserError
 
 
@@ -85,3 +85,54 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(workers):
     with pytest.raises(UserError) as caught:
         list(islice(loader(Images(), 4, 0, 0, True, workers), 1))
     assert str(caught.value) == "3.png cannot be read"
+
+
+# ---- images of one shape together ------------------------------------------------------------------------------------
+
+SHAPES = st.lists(st.integers(0, 3), min_size=1, max_size=14)
+
+
+@given(groups=SHAPES, images=st.integers(1, 5), seed=st.integers(0, 3))
+def test_grouped_epochs_hold_every_image_once_too(groups, images, seed):
+    length = len(groups)
+    batches = take(-(-3 * length // images), length, images, seed, groups=groups)
+    stream = [place for batch in batches for place in batch]
+    for epoch in range(3):
+        assert sorted(stream[epoch * length : (epoch + 1) * length]) == [(epoch, n) for n in range(length)]
+
+
+@given(groups=SHAPES, images=st.integers(1, 5), start=st.integers(0, 9))
+def test_a_grouped_stream_that_starts_later_is_the_rest_of_the_whole(groups, images, start):
+    length = len(groups)
+    assert take(3, length, images, 0, start, groups=groups) == take(start + 3, length, images, 0, groups=groups)[start:]
+
+
+@given(length=st.integers(1, 12), images=st.integers(1, 5), group=st.integers(-2, 2))
+def test_images_of_one_shape_come_as_if_there_were_no_groups(length, images, group):
+    assert take(6, length, images, 3, groups=[group] * length) == take(6, length, images, 3)
+
+
+def test_most_batches_hold_one_shape():
+    """Ninety landscapes, thirty portraits, five squares; batches of eight, an epoch of 125 ends within one."""
+    groups = [1] * 90 + [-1] * 30 + [0] * 5
+    batches = take(8 * 125 // 8, 125, 8, 0, groups=groups)
+    alike = sum(len({groups[index] for _, index in batch}) == 1 for batch in batches)
+    plain = sum(len({groups[index] for _, index in batch}) == 1 for batch in take(125, 125, 8, 0))
+    assert alike >= 0.8 * len(batches) > 0.3 * len(batches) > plain
+    kinds = ["".join(str(groups[index]) for _, index in batch) for batch in batches[:15]]
+    assert kinds != sorted(kinds) and len(set(map(tuple, batches))) == len(batches), "the shapes come in any order"
+
+
+def test_groups_are_half_an_octave_wide():
+    size = [(640, 480), (640, 427), (480, 640), (500, 500), (640, 360)]
+    assert shape_groups([dict(width=w, height=h) for w, h in size]) == [1, 1, -1, 0, 2]
+    assert shape_groups([dict(width=4, height=1), dict(width=4)]) == [0, 0], "an entry without a size: no groups at all"
+
+
+@given(share=st.integers(1, 3), world=st.integers(1, 3), accumulate=st.integers(1, 3))
+def test_the_parts_of_all_processes_make_the_batch(share, world, accumulate):
+    images, groups = share * world * accumulate, [0, 1, 1, 0, 1, 2]
+    whole = take(4, 6, images, 5, groups=groups)
+    parts = [take(4 * accumulate, 6, images, 5, 0, accumulate, rank, world, groups) for rank in range(world)]
+    for n, batch in enumerate(whole):
+        assert sum((p for own in parts for p in own[n * accumulate : (n + 1) * accumulate]), []) == batch

@@ -69,6 +69,7 @@ def test_length():
         (dict(images=-1), "--batch-size must be more than 0, got -1"),
         (dict(limit=0), "--limit must be more than 0"),
         (dict(save_every=0), "--save-every must be more than 0"),
+        (dict(accumulate=0), "--accumulate must be more than 0"),
         (dict(init="a", resume=Path("b")), "--init and --resume both say which network"),
         (dict(init="a", overrides=dict(norm="group")), "--init and overrides both say which network"),
     ],

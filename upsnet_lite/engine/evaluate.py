@@ -1,6 +1,6 @@
 """Evaluation: a model over a data set -> Metrics, and COCO's panoptic result files.
 
-evaluate              the whole of it                      measure    the loop over the images (of one rank)
+evaluate              the whole of it                      measure    the loop over the images (of one process)
 panopticapi_quality   PQ of the written files by the reference implementation, where it is installed
 
 OUT/panoptic_{split}.json     {"annotations": [{image_id, file_name, segments_info}]}
@@ -25,6 +25,7 @@ from ..categories import Categories
 from ..datasets.ids import write_ids
 from ..files import UserError, read_json
 from ..panoptic_quality import Quality, class_quality
+from . import ranks
 from .metrics import Metrics, Tally
 
 ASIDE = ".upsnet-eval-"  # a folder of this name in OUT: an evaluation is being written, or was killed meanwhile
@@ -43,29 +44,40 @@ def evaluate(
     device: str | torch.device | None = None,
     checkpoint: str = "",
     progress: Callable[[int, int], None] | None = None,
+    fabric=None,
 ) -> Metrics:
     """Predicts every image of `dataset`, measures, and writes the result files where `out` is a folder.
 
     model      in evaluation mode during the call, afterwards as before; moved to `device` where one is given
     dataset    items (image, target) and `categories`, as CocoPanoptic
     split      only names the files; `checkpoint` is only recorded
-    progress   called with (images done, images in all)
+    progress   called with (images done, images in all), of this process's share
+    fabric     the processes that share the images (`ranks.launch`): each writes its PNGs, the first one the rest
 
     Raises UserError where the categories of data set and model differ, there is no image, a ground truth disagrees
     with its own segments, or `out` holds anything but an earlier evaluation. Nothing half-written stays behind.
     """
     if different := model.categories.difference(dataset.categories):
-        raise UserError(
-            f"model and data set differ in their categories: {different}; choose the data it was trained for"
-        )
+        what = f"model and data set differ in their categories: {different}; choose the data it was trained for"
+        raise ranks.by_all(fabric, UserError(what))
     if not len(dataset):
-        raise UserError(f"split {split!r} has no image to evaluate")
-    with result_folder(Path(out), split) if out is not None else nullcontext() as folder:
-        everything = range(len(dataset))
+        raise ranks.by_all(fabric, UserError(f"split {split!r} has no image to evaluate"))
+    first = ranks.is_first(fabric)
+    with (
+        ranks.survivors(fabric),
+        result_folder(Path(out), split) if first and out is not None else nullcontext() as folder,
+    ):
+        folder = ranks.gather(fabric, folder)[0]
         png_folder = folder and folder / f"panoptic_{split}"
-        tally = measure(model, dataset, everything, png_folder, batch_size, device, progress)
-        metrics = tally.metrics()
-        if folder:
+        try:
+            part = measure(model, dataset, ranks.share(len(dataset), fabric), png_folder, batch_size, device, progress)
+        except UserError as error:  # all must hear of it
+            part = error
+        tally, *others = ranks.gather(fabric, part)
+        for other in others:
+            tally.merge(other)
+        metrics = ranks.gather(fabric, tally.metrics() if first else None)[0]
+        if folder and first:
             about = {"checkpoint": checkpoint, "split": split, "unit": "per cent"}
             write_json(folder / f"panoptic_{split}.json", {"annotations": tally.annotations})
             write_json(folder / "metrics.json", {**about, **metrics.as_dict()})
@@ -81,7 +93,7 @@ def measure(
     device: str | torch.device | None,
     progress: Callable[[int, int], None] | None,
 ) -> Tally:
-    """The sums over the images `indices`: one rank's share, if several share the work. PNGs go to `png_folder`."""
+    """The sums over the images `indices`: one process's share, if several share the work. PNGs go to `png_folder`."""
     if device is not None:
         model.to(device)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -62,8 +62,10 @@ class TrainOptions:
     devices: str = "auto"
     accelerator: str = "auto"
     precision: str = "32-true"
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp"] = "auto"  # with others a process holds only a part of what a checkpoint needs
     num_nodes: int = 1
+    accumulate: int = 1  # parts of a batch that a process takes one after the other: less memory, a little slower
+    checkpoint_activations: bool = False  # keep less for the gradients, compute it twice: less memory, a third slower
     augment: bool = True
     limit: int | None = None  # use only the first images: overfitting as a sanity check
     save_every: int = 500  # iterations between checkpoints
@@ -71,7 +73,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """UserError where an option is out of range or contradicts another."""
-        for name in (*LENGTHS, "images", "lr", "limit", "save_every"):
+        for name in (*LENGTHS, "images", "lr", "limit", "save_every", "accumulate", "num_nodes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{flag(name)} must be more than 0, got {value}")

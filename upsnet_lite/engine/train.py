@@ -2,17 +2,22 @@
 
 A run is a folder: model.safetensors (load it), checkpoint.pt (resume it), metrics.csv (plot it). Every random choice
 is a function of (seed, iteration), so a run that was killed and resumed on a CPU ends with the same bits.
+
+An iteration's images are cut into equal parts: `accumulate` of them per process, one after the other. A part draws its
+own anchors and RoIs and divides its losses by its own counts; the gradient is the mean over the parts. So two processes
+do what one does with twice `accumulate`.
 """
 
 import json
 import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from .. import weights
@@ -20,12 +25,16 @@ from ..categories import Categories
 from ..datasets.coco_panoptic import CocoPanoptic
 from ..files import UserError
 from ..model import UPSNet
-from .batches import generator, loader
+from .batches import generator, loader, shape_groups
 from .checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
 from .clock import Clock, StopSignal
 from .log import Log
+from .memory import checkpoint_activations, enough_memory
 from .progress import Silent, Smooth, display
+from .ranks import by_all, gather, launch, survivors
 from .recipe import Recipe, TrainOptions, rate_factor, resumed, total_iterations
+
+Part = tuple[list[Tensor], list[dict]]  # images and targets
 
 
 def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
@@ -33,7 +42,7 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
 
     Raises UserError for bad input and for a loss that is not finite (naming it, the iteration and the image ids); what
     then lies in the folder is the checkpoint before it. Ctrl-C finishes the iteration, writes a checkpoint, and goes
-    on up as KeyboardInterrupt.
+    on up as KeyboardInterrupt. An image that cannot be read, or the loss of another process, leaves a checkpoint, too.
     """
     state = read_checkpoint(options.resume) if options.resume else None
     if state:
@@ -41,10 +50,12 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
     recipe = options.recipe()
     refuse_other_run(options)
     dataset = open_dataset(options)
+    torch.manual_seed(options.seed)
+    model = make_model(options, dataset.categories)  # what is wrong so far is said before there are more processes
     fabric = make_fabric(options, recipe)
 
-    torch.manual_seed(options.seed)
-    model = make_model(options, dataset.categories)
+    if options.checkpoint_activations:
+        checkpoint_activations(model)
     optimizer = make_optimizer(model, recipe)
     wrapped, optimizer = fabric.setup(model, optimizer)
     wrapped.train()
@@ -53,8 +64,10 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
         optimizer.load_state_dict(state["optimizer"])
         iteration, seconds = state["iteration"], state["seconds"]
 
+    accumulate, first_part = options.accumulate, fabric.global_rank * options.accumulate
     stream = recipe.images, options.seed, iteration, options.augment, options.workers
-    batches = loader(dataset, *stream, fabric.global_rank, fabric.world_size)
+    groups = shape_groups(dataset.images)
+    parts = loader(dataset, *stream, accumulate, fabric.global_rank, fabric.world_size, groups)
     first_rank = fabric.is_global_zero  # the process that shows and writes
     log = Log(options.out, list(asdict(model.config.weights)), iteration) if first_rank else nullcontext()
     clock = Clock(total_iterations(options, recipe, len(dataset)), options.minutes, iteration, seconds)
@@ -64,21 +77,35 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
         log.flush()  # the rows up to a checkpoint are on disk before it is
         write_checkpoint(options.out, snapshot(model, optimizer, iteration, clock.seconds(), options))
 
-    with log, display(show if first_rank else "silent") as screen, StopSignal() as signal:
-        for images, targets in batches:
-            # The first process decides for all: clocks differ, and one that stops alone leaves the others waiting.
-            progress, stop = fabric.broadcast((clock.progress(iteration), signal.came))
-            if progress >= 1 or stop:
+    advice = f"go on with --resume {options.out}"
+    with (
+        log,
+        display(show if first_rank else "silent") as screen,
+        StopSignal() as signal,
+        survivors(fabric, save, advice),
+        enough_memory(),
+    ):
+        while True:
+            own, problem = next_parts(parts, accumulate)
+            # All leave together: clocks differ, and a process that stops alone leaves the others waiting.
+            said = gather(fabric, (clock.progress(iteration), signal.came, problem))
+            progress, stop = said[0][0], any(came for _, came, _ in said)
+            problem = next((found for *_, found in said if found), None)
+            if progress >= 1 or stop or problem:
                 break
             waiting = clock.lap()
             rate = set_rate(optimizer, recipe, progress)
-            seed_iteration(options.seed, iteration, fabric.global_rank)
-            images, targets = fabric.to_device((images, targets))
-
-            losses = wrapped(images, targets)
-            fabric.backward(sum(losses.values()))
+            found = []
+            for n, (images, targets) in enumerate(own):
+                seed_part(options.seed, iteration, first_part + n)
+                images, targets = fabric.to_device((images, targets))
+                with fabric.no_backward_sync(wrapped, enabled=n + 1 < accumulate):
+                    losses = wrapped(images, targets)
+                    fabric.backward(sum(losses.values()) / accumulate)
+                found.append({name: loss.detach() for name, loss in losses.items()})
             norm = fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
-            values = check_finite(fabric, options, losses, norm, iteration, targets)  # a bad step spoils the weights
+            ids = [target["image_id"] for _, targets in own for target in targets]
+            values = check_finite(fabric, options, found, norm, iteration, ids)  # a bad step spoils the weights
             optimizer.step()
             optimizer.zero_grad()
 
@@ -88,10 +115,13 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
                 screen.show(clock, iteration, smooth.update(values), rate)
                 if iteration % options.save_every == 0:
                     save()
-        if first_rank:
+        if first_rank and (iteration or not problem):
             save()
+        fabric.barrier()
+    if problem:
+        raise by_all(fabric, problem)
     if stop:
-        raise KeyboardInterrupt
+        raise by_all(fabric, KeyboardInterrupt())
 
     path = options.out / "model.safetensors"
     if first_rank:
@@ -121,20 +151,12 @@ def open_dataset(options: TrainOptions) -> CocoPanoptic:
 
 def make_fabric(options: TrainOptions, recipe: Recipe) -> Fabric:
     """The processes and devices of the run; UserError for what this machine does not have."""
-    try:
-        fabric = Fabric(
-            accelerator=options.accelerator,
-            devices=options.devices if options.devices == "auto" else int(options.devices),
-            num_nodes=options.num_nodes,
-            strategy=options.strategy,
-            precision=options.precision,
-        )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise UserError(f"cannot train with these --devices, --accelerator and --precision: {error}") from None
-    fabric.launch()
-    if recipe.images % fabric.world_size:
-        shares = f"a batch of {recipe.images} images cannot be shared by {fabric.world_size} processes"
-        raise UserError(f"{shares}; choose another --batch-size")
+    o = options
+    fabric = launch(o.accelerator, o.devices, o.num_nodes, o.strategy, o.precision)
+    parts = fabric.world_size * options.accumulate
+    if recipe.images % parts:
+        shares = f"a batch of {recipe.images} images cannot be cut into {parts} parts (processes x --accumulate)"
+        raise by_all(fabric, UserError(f"{shares}; choose another --batch-size"))
     return fabric
 
 
@@ -175,29 +197,37 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, progress: float) 
     return rate
 
 
-def seed_iteration(seed: int, iteration: int, rank: int) -> None:
+def next_parts(parts: Iterator[Part], count: int) -> tuple[list[Part], UserError | None]:
+    """What this process does in the next iteration, or why it cannot."""
+    try:
+        return list(islice(parts, count)), None
+    except UserError as error:
+        return [], error
+
+
+def seed_part(seed: int, iteration: int, part: int) -> None:
     """The sampling of anchors, RoIs and kept instances depends on nothing but this."""
-    torch.manual_seed(generator(seed, iteration, rank, 7).initial_seed())
+    torch.manual_seed(generator(seed, iteration, part, 7).initial_seed())
 
 
 def check_finite(
-    fabric: Fabric, options: TrainOptions, losses: dict[str, Tensor], norm: Tensor, iteration: int, targets: list[dict]
+    fabric: Fabric, options: TrainOptions, losses: list[dict[str, Tensor]], norm: Tensor, iteration: int, ids: list[int]
 ) -> dict[str, float]:
-    """The losses as numbers, means over the processes.
+    """The losses as numbers, means over the parts of all processes.
 
     UserError where one, or the norm of the gradient, is not finite, naming it and the images of all processes.
     """
-    found = {name: loss.detach() for name, loss in losses.items()}
+    found = {name: torch.stack([part[name] for part in losses]).mean() for name in losses[0]}
     if options.precision != "16-mixed":  # there an infinite gradient is normal: the step is skipped, the scale lowered
         found["the gradient"] = norm
     values = fabric.all_reduce(torch.stack(list(found.values())), reduce_op="mean").tolist()  # all see it, all leave
     for name, value in zip(found, values, strict=True):
         if not math.isfinite(value):
-            ids = fabric.all_gather(torch.tensor([t["image_id"] for t in targets], device=fabric.device))
-            where = f"at iteration {iteration} (image ids {', '.join(map(str, ids.flatten().tolist()))})"
+            everywhere = ", ".join(str(i) for part in gather(fabric, ids) for i in part)
+            where = f"at iteration {iteration} (image ids {everywhere})"
             advice = "lower --lr, or look at these images with `upsnet-lite data check`"
-            raise UserError(f"{name} became {value} {where}; {advice}")
-    return dict(zip(losses, values, strict=False))
+            raise by_all(fabric, UserError(f"{name} became {value} {where}; {advice}"))
+    return dict(zip(losses[0], values, strict=False))
 
 
 # ------------------------------------------------------------------------------------------------------------ after it
