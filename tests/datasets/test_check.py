@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from upsnet_lite.datasets.check import Problem, check
 from upsnet_lite.datasets.ids import read_ids, write_ids
+from upsnet_lite.datasets.images import words
 from upsnet_lite.files import UserError
 
 from .conftest import IDS, edit, put
@@ -26,6 +28,54 @@ def test_sound_data_has_no_problem(root, shapes_root):
 
 def test_coco128_has_no_problem(coco128):
     assert check(coco128) == []
+
+
+def test_ten_problems_planted_in_photographs_are_found_in_one_run(coco128, tmp_path):
+    """One in each of ten images of a copy of COCO's val2017; nothing is said of the other forty."""
+    for folder in ("val2017", "annotations/panoptic_val2017"):
+        shutil.copytree(coco128 / folder, tmp_path / folder)
+    path = tmp_path / "annotations/panoptic_val2017.json"
+    content = json.loads((coco128 / "annotations/panoptic_val2017.json").read_text())
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    chosen = content["annotations"][:10]
+    pngs = [path.with_suffix("") / a["file_name"] for a in chosen]
+    first = [a["segments_info"][0] for a in chosen]
+
+    pngs[0].unlink()
+    write_ids(pngs[1], np.where(read_ids(pngs[1]) == first[1]["id"], 0, read_ids(pngs[1])))
+    ids = read_ids(pngs[2])
+    for segment in chosen[2]["segments_info"]:
+        segment["area"] -= int(segment["id"] == ids[0, 0])  # it loses the pixel that becomes a stranger's
+    ids[0, 0] = 4444
+    write_ids(pngs[2], ids)
+    Image.new("RGB", (31, 17)).save(tmp_path / "val2017" / files[chosen[3]["image_id"]])
+    first[4]["category_id"] = 999
+    chosen[5]["segments_info"].append(dict(first[5]))
+    first[6]["bbox"] = [0, 0, 10_000, 5]
+    first[7]["area"] += 1
+    next(i for i in content["images"] if i["id"] == chosen[8]["image_id"])["file_name"] = "../../secret.jpg"
+    truncated = tmp_path / "val2017" / files[chosen[9]["image_id"]]
+    truncated.write_bytes(truncated.read_bytes()[:-2000])
+    path.write_text(json.dumps(content))
+
+    found = {(p.file.rsplit("/", 1)[-1], p.what) for p in check(tmp_path)}
+    name = [p.name for p in pngs]
+    size = words(read_ids(pngs[6]).shape)
+    expected = [
+        (name[0], "is missing"),
+        (name[1], f"segment {first[1]['id']}: no pixel of the PNG has this id"),
+        (name[2], "holds id 4444, which segments_info lacks"),
+        (files[chosen[3]["image_id"]], "has 31 x 17 px, its annotation"),
+        (name[4], f"segment {first[4]['id']}: category 999 is unknown"),
+        (name[5], f"segment id {first[5]['id']} stands 2 times"),
+        (name[6], f"segment {first[6]['id']}: box [0, 0, 10000, 5] leaves the image of {size}"),
+        (name[7], f"segment {first[7]['id']}: area {first[7]['area']}, the PNG has {first[7]['area'] - 1} pixels"),
+        ("secret.jpg", "leads out of"),
+        (truncated.name, "cannot be read as an image"),
+    ]
+    for file, what in expected:
+        assert any(file == f and what in w for f, w in found), (file, what, found)
+    assert len(found) == 10, found
 
 
 def test_all_problems_in_one_run(tmp_path):

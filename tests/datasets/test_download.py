@@ -199,10 +199,19 @@ def test_members_are_placed_by_their_names(tmp_path):
     assert [p.name for p in found] == ["one.txt", "two.txt"] and (tmp_path / "out/two.txt").read_bytes() == b"22"
 
 
+def climbing(name: str) -> bytes:
+    return zipped({"good": b"1", "x" * len(name): b"2"}).replace(b"x" * len(name), name.encode())
+
+
+def bomb() -> bytes:
+    """Forty members that say 2.5 GB each."""
+    content = zipped({f"m{n:02d}": b"\0" * 1000 for n in range(40)})
+    return content.replace(struct.pack("<I", 1000), struct.pack("<I", 2_500_000_000))
+
+
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "..\\evil", "C:/evil"])
 def test_an_archive_that_climbs_is_refused(tmp_path, name):
-    content = zipped({"good": b"1", "x" * len(name): b"2"}).replace(b"x" * len(name), name.encode())
-    (tmp_path / "a.zip").write_bytes(content)
+    (tmp_path / "a.zip").write_bytes(climbing(name))
     with pytest.raises(UserError, match="leads out of its target"):
         opened(tmp_path / "a.zip")
 
@@ -220,11 +229,7 @@ def test_a_symlink_is_refused_in_the_archive_and_in_the_target(tmp_path):
 
 
 def test_an_archive_of_100_gb_is_refused(tmp_path):
-    """Forty members that share their bytes and say 2.5 GB each, as such bombs do."""
-    members = {f"m{n:02d}": b"\0" * 1000 for n in range(40)}
-    content = zipped(members)
-    size, lie = struct.pack("<I", 1000), struct.pack("<I", 2_500_000_000)
-    (tmp_path / "bomb.zip").write_bytes(content.replace(size, lie))
+    (tmp_path / "bomb.zip").write_bytes(bomb())
     with pytest.raises(UserError, match="would unpack to 100.0 GB"):
         opened(tmp_path / "bomb.zip")
 
@@ -301,6 +306,33 @@ def test_a_page_instead_of_a_zip_is_refused(mirror, tmp_path):
     mirror.files["images.zip"] = b"<html>please log in</html>"
     with pytest.raises(UserError, match=r"images\.zip is no zip"):
         coco_subset.coco128(tmp_path / "out", base=mirror.url)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (climbing("../evil"), "leads out of its target"),
+        (zipped({}, links={"link": "/etc"}), "symbolic link"),
+        (bomb(), "would unpack to 100.0 GB"),
+    ],
+)
+def test_a_harmful_archive_from_the_server_is_refused_before_anything_is_written(mirror, tmp_path, content, words):
+    mirror.files["images.zip"] = content
+    with pytest.raises(UserError, match=words):
+        coco_subset.coco128(tmp_path / "out", base=mirror.url)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert {p.name for p in (tmp_path / "out").rglob("*")} <= {".download", "images.zip", "panoptic_segmentation.zip"}
+
+
+def test_the_official_annotations_must_have_their_hash(mirror, tmp_path, monkeypatch):
+    """Other bytes at the official address, here that of the mirror, are not taken."""
+    monkeypatch.setattr(coco_subset, "ANNOTATIONS", f"{mirror.url}/panoptic.zip")
+    with pytest.raises(UserError, match="other content than it should"):
+        subset(mirror, tmp_path)
+    assert not list((tmp_path / "kept").glob("*.zip"))
+    known = "sha256:" + hashlib.sha256(mirror.files["panoptic.zip"]).hexdigest()
+    monkeypatch.setattr(coco_subset, "ANNOTATIONS_HASH", known)
+    assert check(subset(mirror, tmp_path)) == []
 
 
 def test_a_subset_keeps_ids_and_takes_only_its_images(mirror, shapes_root, tmp_path):
