@@ -1,0 +1,104 @@
+"""Wrong solutions of exercise 3, each a mistake that learners make."""
+
+from . import Wrong
+
+LATERAL = """@shaped
+def lateral(
+    res: Float[Tensor, "C_in H W"], weight: Float[Tensor, "C C_in"], bias: Float[Tensor, "C"]
+) -> Float[Tensor, "C H W"]:
+    return torch.einsum("oi,ihw->ohw", weight, res) + bias[:, None, None]
+"""
+ENLARGE = """@shaped
+def enlarge(coarse: Float[Tensor, "C h w"], size: tuple[int, int]) -> Float[Tensor, "C H W"]:
+    (_, h, w), (height, width) = coarse.shape, size
+    rows = torch.arange(height) * h // height
+    columns = torch.arange(width) * w // width
+    return coarse[:, rows][:, :, columns]
+"""
+TOP_DOWN = """@shaped
+def top_down(laterals: list[Float[Tensor, "C _ _"]]) -> list[Float[Tensor, "C _ _"]]:
+    top = [laterals[-1]]
+    for finer in reversed(laterals[:-1]):
+        top.insert(0, finer + enlarge(top[0], tuple(finer.shape[1:])))
+    return top
+"""
+LEVEL = """@shaped
+def roi_level(boxes: Float[Tensor, "R 4"], canonical: float) -> Int[Tensor, "R"]:
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    side = (width * height).sqrt()
+    return (4 + torch.log2(side / canonical)).floor().clamp(2, 5).long()
+"""
+PARTS = {"lateral": LATERAL, "enlarge": ENLARGE, "top_down": TOP_DOWN, "roi_level": LEVEL}
+NEIGHBOURS = """def top_down(laterals):
+    pairs = zip(laterals, laterals[1:])
+    return [a + enlarge(b, tuple(a.shape[1:])) for a, b in pairs] + laterals[-1:]
+"""
+FROM_THE_TOP = """def top_down(laterals):
+    return [a + enlarge(laterals[-1], tuple(a.shape[1:])) for a in laterals[:-1]] + laterals[-1:]
+"""
+IN_PLACE = """def top_down(laterals):
+    for i in range(len(laterals) - 2, -1, -1):
+        laterals[i] += enlarge(laterals[i + 1], tuple(laterals[i].shape[1:]))
+    return laterals
+"""
+
+
+def changed(part: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
+    """The right solution, with (old, new) replaced."""
+    code = PARTS[part]
+    for old, new in changes:
+        assert old in code, old
+        code = code.replace(old, new)
+    return Wrong(f"{part}: {name}", part, f"test_{part}", says, code)
+
+
+def resized(name: str, says: str, options: str) -> Wrong:
+    code = f"    return torch.nn.functional.interpolate(coarse[None], {options})[0]\n"
+    return Wrong(f"enlarge: {name}", "enlarge", "test_enlarge", says, ENLARGE[: ENLARGE.index("    (_")] + code)
+
+
+def walk(name: str, says: str, code: str) -> Wrong:
+    return Wrong(f"top_down: {name}", "top_down", "test_top_down", says, code)
+
+
+WRONG = [
+    changed("lateral", "no bias", "bias is missing", (" + bias[:, None, None]", "")),
+    changed("lateral", "transposed", "transposed", ('"oi,', '"io,')),
+    changed("lateral", "a ReLU", "ReLU",
+            ("    return torch", "    return torch.relu(torch"), ("None, None]", "None, None])")),
+    changed("lateral", "the bias summed over the inputs", "once per input channel", ("+ bias", "+ len(res) * bias")),
+    changed("lateral", "no mixing", "weighted by itself",
+            ('torch.einsum("oi,ihw->ohw", weight, res)', "weight.diagonal()[:, None, None] * res")),
+    changed("lateral", "the last axes in the wrong order", r"expected shape \(C, H, W\) = \(3, 5, 4\)",
+            ("->ohw", "->owh")),
+    changed("enlarge", "tiles", "as tiles", ("* h // height", "% h"), ("* w // width", "% w")),
+    resized("bilinear", "this is bilinear, which", 'size, mode="bilinear"'),
+    resized("align_corners", "align_corners=True", 'size, mode="bilinear", align_corners=True'),
+    resized("nearest-exact", "nearest-exact", 'size, mode="nearest-exact"'),
+    resized("always twice", "which is 6 × 6", 'scale_factor=2, mode="nearest"'),
+    resized("width before height", "height and width are exchanged", 'size[::-1], mode="nearest"'),
+    changed("enlarge", "rounded", "rounded down",
+            ("* h // height", "* h / height + 0.5).int().clamp(max=h - 1"),
+            ("* w // width", "* w / width + 0.5).int().clamp(max=w - 1"),
+            ("torch.arange(", "(torch.arange("), (" 1\n", " 1)\n")),
+    walk("only the neighbour", r"the next coarser \*sum\*", NEIGHBOURS),
+    walk("only the coarsest", "walk down level by level", FROM_THE_TOP),
+    walk("in place", "adds in place", IN_PLACE),
+    changed("top_down", "coarsest first", "begin with the finest", ("return top", "return top[::-1]")),
+    changed("top_down", "without the coarsest", "coarsest is one of them", ("return top", "return top[:-1]")),
+    changed("top_down", "nothing added", "the lateral alone", ("finer + enlarge", "finer + 0 * enlarge")),
+    changed("top_down", "no lateral", "without the lateral", ("finer + enlarge", "enlarge")),
+    changed("top_down", "the coarsest twice", "nothing to add", ("= [laterals[-1]]", "= [2 * laterals[-1]]")),
+    changed("roi_level", "rounded", "rounded down", (".floor()", ".round()")),
+    changed("roi_level", "no root", "square root", (".sqrt()", "")),
+    changed("roi_level", "natural logarithm", "log2", ("torch.log2", "torch.log")),
+    changed("roi_level", "xywh", "x0, y0, x1, y1", (" - boxes[:, 0]", ""), (" - boxes[:, 1]", "")),
+    changed("roi_level", "always 224", "224", ("side / canonical", "side / 224")),
+    changed("roi_level", "the longer side", "longer side", ("(width * height).sqrt()", "torch.maximum(width, height)")),
+    changed("roi_level", "the mean side", "mean of both", ("(width * height).sqrt()", "(width + height) / 2")),
+    changed("roi_level", "no limits", "clamp", (".clamp(2, 5)", "")),
+    changed("roi_level", "a place in the list", "2 more", ("clamp(2, 5).long()", "clamp(2, 5).long() - 2")),
+    changed("roi_level", "the wrong way", "sign is wrong", ("4 + torch", "4 - torch")),
+    changed("roi_level", "canonical for P2", "not to level 2", ("4 + torch", "2 + torch")),
+    changed("roi_level", "floats", r"expected shape \(R,\) = \(8,\), a tensor of int", (".long()", "")),
+]  # fmt: skip
