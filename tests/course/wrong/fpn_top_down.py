@@ -29,6 +29,10 @@ def roi_level(boxes: Float[Tensor, "R 4"], canonical: float) -> Int[Tensor, "R"]
     return (4 + torch.log2(side / canonical)).floor().clamp(2, 5).long()
 """
 PARTS = {"lateral": LATERAL, "enlarge": ENLARGE, "top_down": TOP_DOWN, "roi_level": LEVEL}
+ROUNDED = """def enlarge(coarse, size):
+    rows, columns = ((torch.arange(m) * n / m).round().long().clamp(max=n - 1) for m, n in zip(size, coarse.shape[1:]))
+    return coarse[:, rows][:, :, columns]
+"""
 NEIGHBOURS = """def top_down(laterals):
     pairs = zip(laterals, laterals[1:])
     return [a + enlarge(b, tuple(a.shape[1:])) for a, b in pairs] + laterals[-1:]
