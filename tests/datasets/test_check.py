@@ -12,7 +12,6 @@ from PIL import Image
 
 from upsnet_lite.datasets.check import Problem, check
 from upsnet_lite.datasets.ids import read_ids, write_ids
-from upsnet_lite.datasets.images import words
 from upsnet_lite.files import UserError
 
 from .conftest import IDS, edit, put
@@ -60,7 +59,7 @@ def test_ten_problems_planted_in_photographs_are_found_in_one_run(coco128, tmp_p
 
     found = {(p.file.rsplit("/", 1)[-1], p.what) for p in check(tmp_path)}
     name = [p.name for p in pngs]
-    size = words(read_ids(pngs[6]).shape)
+    height, width = read_ids(pngs[6]).shape
     expected = [
         (name[0], "is missing"),
         (name[1], f"segment {first[1]['id']}: no pixel of the PNG has this id"),
@@ -68,7 +67,7 @@ def test_ten_problems_planted_in_photographs_are_found_in_one_run(coco128, tmp_p
         (files[chosen[3]["image_id"]], "has 31 x 17 px, its annotation"),
         (name[4], f"segment {first[4]['id']}: category 999 is unknown"),
         (name[5], f"segment id {first[5]['id']} stands 2 times"),
-        (name[6], f"segment {first[6]['id']}: box [0, 0, 10000, 5] leaves the image of {size}"),
+        (name[6], f"segment {first[6]['id']}: box [0, 0, 10000, 5] leaves the image of {width} x {height} px"),
         (name[7], f"segment {first[7]['id']}: area {first[7]['area']}, the PNG has {first[7]['area'] - 1} pixels"),
         ("secret.jpg", "leads out of"),
         (truncated.name, "cannot be read as an image"),

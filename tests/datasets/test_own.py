@@ -1,6 +1,10 @@
 """One's own labels: hand-painted 4 x 6 images, read back by the loader and by the check."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from upsnet_lite.datasets.coco_panoptic import CocoPanoptic
 from upsnet_lite.datasets.own import from_coco, from_masks
 from upsnet_lite.files import UserError
 
+ROOT = Path(__file__).parents[2]
 MASK = np.array([[0, 7, 7, 0, 0, 0], [0, 7, 7, 0, 200, 200], [0, 0, 0, 0, 200, 200], [0, 0, 0, 0, 0, 0]], np.uint8)
 
 
@@ -181,28 +186,31 @@ def test_bad_coco_is_one_line(coco, change, words):
 # ---- from photographs to PQ ------------------------------------------------------------------------------------------
 
 
-def test_three_commands_from_masks_to_pq(tmp_path):
-    """What the README promises, with few iterations."""
-    from upsnet_lite.datasets.own import from_masks
-    from upsnet_lite.engine.evaluate import evaluate
-    from upsnet_lite.engine.recipe import TrainOptions
-    from upsnet_lite.engine.train import train
-    from upsnet_lite.weights import load
-
+def test_three_commands_from_photographs_to_pq(tmp_path):
+    """The README's own three lines in new processes; two iterations in place of ten minutes."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own data in five minutes")[1]
+    lines = [line.split() for line in readme.splitlines() if line.startswith("    upsnet-lite ")][:3]
+    assert [line[1] for line in lines] == ["data", "train", "eval"]
     rng = np.random.default_rng(0)
     for folder in ("photos", "masks"):
         (tmp_path / folder).mkdir()
-    for n in range(4):
+    for n in range(5):
         mask = np.zeros((64, 80), np.uint8)
         for k in (1, 2):
             y, x = rng.integers(0, 40, 2)
             mask[y : y + 20, x : x + 24] = k
-        Image.fromarray(np.where(mask[..., None] > 0, (200, 40, 40), (40, 160, 60)).astype(np.uint8)).save(
-            tmp_path / f"photos/{n}.jpg"
-        )
+        photograph = np.where(mask[..., None] > 0, (200, 40, 40), (40, 160, 60)).astype(np.uint8)
+        Image.fromarray(photograph).save(tmp_path / f"photos/{n}.jpg")
         Image.fromarray(mask).save(tmp_path / f"masks/{n}.png")
-    from_masks(tmp_path / "photos", tmp_path / "masks", "brick", tmp_path / "data")
-    options = TrainOptions(tmp_path / "data", tmp_path / "run", iterations=2, images=2, accelerator="cpu")
-    train(options, show="silent")
-    found = evaluate(load(tmp_path / "run"), CocoPanoptic(tmp_path / "data", "val"), tmp_path / "eval", "val").as_dict()
-    assert 0 <= found["PQ"] <= 100 and {row["name"] for row in found["per_class"]} == {"background", "brick"}
+    printed = []
+    for line in lines:
+        words = " ".join(line[1:]).replace("--minutes 10", "--iterations 2 --batch-size 2 --accelerator cpu").split()
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        command = [sys.executable, "-m", "upsnet_lite", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert "4 train + 1 val images" in printed[0] and "no problem found" in printed[0]
+    out = tmp_path / words[words.index("--out") + 1]
+    found = json.loads((out / "metrics.json").read_text())
+    assert 0 <= found["PQ"] <= 100 and {row["name"] for row in found["per_class"]} == {"background", "leaf"}

@@ -86,14 +86,15 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
         enough_memory(),
     ):
         while True:
+            clock.lap()
             own, problem = next_parts(parts, accumulate)
+            waiting = clock.lap()
             # All leave together: clocks differ, and a process that stops alone leaves the others waiting.
             said = gather(fabric, (clock.progress(iteration), signal.came, problem))
             progress, stop = said[0][0], any(came for _, came, _ in said)
             problem = next((found for *_, found in said if found), None)
             if progress >= 1 or stop or problem:
                 break
-            waiting = clock.lap()
             rate = set_rate(optimizer, recipe, progress)
             found = []
             for n, (images, targets) in enumerate(own):
