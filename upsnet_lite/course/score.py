@@ -5,15 +5,13 @@ here limits time or memory: `exercise check` runs it in a process of its own.
 """
 
 import io
-import json
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-from upsnet_lite.course.feedback import Mistake
+from upsnet_lite.course.feedback import one_line
 from upsnet_lite.files import read_json
 
 
@@ -42,20 +40,6 @@ def by_id(notebook: Mapping, kind: str) -> dict[str, dict]:
     return {about(c)["grade_id"]: c for c in notebook["cells"] if about(c).get(kind)}
 
 
-def with_tests(notebook: Mapping, master: Mapping) -> dict:
-    """The notebook, its automatic tests replaced by the master's; those that it lacks come last."""
-    notebook = deepcopy(dict(notebook))
-    found, wanted = by_id(notebook, "grade"), by_id(master, "grade")
-    for grade_id, cell in wanted.items():
-        if about(cell).get("solution"):
-            continue  # an answer that a person grades
-        if grade_id in found:
-            found[grade_id].update(deepcopy(cell))
-        else:
-            notebook["cells"].append(deepcopy(cell))
-    return notebook
-
-
 def score(notebook: Mapping | Path) -> list[Part]:
     """The parts in the notebook's order."""
     if isinstance(notebook, Path):
@@ -70,11 +54,16 @@ def score(notebook: Mapping | Path) -> list[Part]:
             printed, error = run(source(cell), namespace)
             if graded:
                 points = about(cell)["points"]
-                told = f"{error}{earlier}" if error else "; ".join(re.findall(r"✓ (.+)", printed))
+                told = because(error, earlier) if error else "; ".join(re.findall(r"✓ (.+)", printed))
                 parts.append(Part(about(cell)["grade_id"], 0 if error else points, points, told))
             elif error:
-                earlier = f" (a cell before it failed: {error})"
+                earlier = error
     return parts
+
+
+def because(error: str, earlier: str) -> str:
+    """A name that is missing is missing because its cell failed."""
+    return f"{error} (a cell before it failed: {earlier})" if earlier and error.startswith("NameError") else error
 
 
 def run(code: str, namespace: dict) -> tuple[str, str]:
@@ -86,16 +75,3 @@ def run(code: str, namespace: dict) -> tuple[str, str]:
     except (Exception, SystemExit) as error:  # a learner's code can raise anything
         return printed.getvalue(), one_line(error)
     return printed.getvalue(), ""
-
-
-def one_line(error: BaseException) -> str:
-    """A Mistake's own text; of any other error its kind, too."""
-    text = " ".join(str(error).split())
-    if isinstance(error, NotImplementedError):
-        return "not done yet: the function still raises NotImplementedError"
-    return text if isinstance(error, Mistake) else f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def main(path: Path) -> None:
-    """One JSON list of parts on stdout."""
-    print(json.dumps([vars(part) for part in score(path)]))
