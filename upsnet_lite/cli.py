@@ -238,12 +238,14 @@ def train(
 ) -> None:
     """Train a network; prints the eight losses as they fall. Ctrl-C keeps what was learned."""
     options = dict(locals())
+    from .engine.ranks import was_first
     from .engine.recipe import TrainOptions, parse_settings
     from .engine.train import train
 
     overrides = parse_settings(options.pop("settings") or [])
     path = train(TrainOptions(images=options.pop("batch_size"), overrides=overrides, **options))
-    print(f"{path} is trained. Measure it: upsnet-lite eval {out} --data {data} --split val --out {out}/eval")
+    if was_first():
+        print(f"{path} is trained. Measure it: upsnet-lite eval {out} --data {data} --split val --out {out}/eval")
 
 
 @command(app, "eval", "eval tiny-shapes --data data/shapes --split val --out runs/eval")
@@ -261,12 +263,12 @@ def evaluate(
     """Measure PQ, mIoU and mask AP; write predictions and metrics.json (per cent)."""
     from .datasets.coco_panoptic import CocoPanoptic
     from .engine.evaluate import evaluate, panopticapi_quality, refuse_foreign
-    from .engine.ranks import is_first, launch
+    from .engine.ranks import is_first, launch, started
     from .weights import load
 
     model, dataset, device = load(checkpoint), CocoPanoptic(data, split, limit=limit), chosen(device)
     refuse_foreign(out)  # before there are more processes
-    fabric = launch(device.split(":")[0], str(devices)) if devices > 1 else None
+    fabric = launch(device.split(":")[0], str(devices)) if max(devices, started()) > 1 else None
     device = device if fabric is None else fabric.device
     with progress_bar("evaluating") as progress:
         how = dict(batch_size=batch_size, device=device, checkpoint=checkpoint, progress=progress, fabric=fabric)

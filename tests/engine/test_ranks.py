@@ -132,8 +132,18 @@ def same_counts(data: Path, root: Path) -> Path:
 
 def test_torchrun_starts_the_same_run(data, two, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m"]
-    succeeded([*torchrun, "upsnet_lite", *training(data, tmp_path / "run", "--devices", 2)], tmp_path)
+    command = training(data, tmp_path / "run", "--devices", 2)
+    assert succeeded([*torchrun, "upsnet_lite", *command], tmp_path).stdout.count("is trained") == 1
     assert largest_difference(tmp_path / "run", two) == 0
+
+
+def test_processes_of_torchrun_that_would_not_work_together_are_refused(data, tmp_path):
+    """Two runs in one folder otherwise: on a CPU, "auto" is one device."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m"]
+    result = finished([*torchrun, "upsnet_lite", *training(data, tmp_path / "run")], tmp_path)
+    assert result.returncode != 0 and not (tmp_path / "run").exists()
+    said = "upsnet-lite: torchrun started 2 processes, --devices and --num-nodes say 1; give --devices as its"
+    assert own_lines(result)[0].startswith(said)
 
 
 # ---- every image once ------------------------------------------------------------------------------------------------
@@ -182,6 +192,9 @@ def check_finite(fabric, options, losses, norm, iteration, ids):
     if iteration == 2 and fabric.global_rank == int(rank):  # after the gradients, before the step
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if how == "stopped":
+            signal.raise_signal(signal.SIGTERM)
+            return whole(fabric, options, losses, norm, iteration, ids)
         raise {"mistake": ZeroDivisionError, "memory": engine.torch.OutOfMemoryError}[how]
     return whole(fabric, options, losses, norm, iteration, ids)
 engine.check_finite = check_finite
@@ -223,6 +236,13 @@ def test_a_process_that_fails_says_why_and_ends_the_run(data, dies, tmp_path, ho
     assert result.returncode == 1 and says in result.stderr, result.stderr
     assert "one of the 2 processes of this run has ended" in own_lines(result)[-1]
     assert read_checkpoint(out)["iteration"] == 2
+
+
+def test_one_process_that_is_told_to_stop_stops_all_after_the_iteration(data, dies, tmp_path):
+    out = tmp_path / "run"
+    result = finished([sys.executable, dies, *training(data, out, "--devices", 2)], tmp_path, DIES="1-stopped")
+    assert (result.returncode, own_lines(result)) == (130, ["upsnet-lite: interrupted"]), result.stderr
+    assert read_checkpoint(out)["iteration"] == 3
 
 
 def test_an_image_that_one_process_cannot_read_is_said_once(data, tmp_path):

@@ -7,6 +7,7 @@ What all of them know is said once, by the first. What happens to one alone, it 
 `fabric` None is a single process.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -33,12 +34,27 @@ def launch(accelerator: str, devices: str, num_nodes: int = 1, strategy: str = "
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         options = "--devices, --num-nodes, --strategy, --accelerator and --precision"
         raise UserError(f"cannot run with these {options}: {error}") from None
+    if started() not in (1, fabric.world_size):  # each would be a run of its own, all in one folder
+        said = f"--devices and --num-nodes say {fabric.world_size}"
+        raise UserError(f"torchrun started {started()} processes, {said}; give --devices as its --nproc-per-node")
     return fabric
+
+
+def started() -> int:
+    """How many processes torchrun has made of this command; 1 without it."""
+    dist = torch.distributed
+    return int(os.environ["WORLD_SIZE"]) if dist.is_available() and dist.is_torchelastic_launched() else 1
 
 
 def is_first(fabric) -> bool:
     """The process that shows, writes and speaks."""
     return fabric is None or fabric.is_global_zero
+
+
+def was_first() -> bool:
+    """The same after a run, without its Fabric."""
+    dist = torch.distributed
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
 def share(length: int, fabric) -> range:
