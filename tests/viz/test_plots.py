@@ -104,6 +104,48 @@ def test_names_do_not_overlap_as_drawn(scene):
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def swatches(figure: Figure) -> dict[str, tuple]:
+    """Name -> colour, from the legend: a figure's last axes."""
+    axes = figure.axes[-1]
+    return {t.get_text(): p.get_facecolor()[:3] for t, p in zip(axes.texts, axes.patches, strict=True)}
+
+
+def test_the_legend_names_the_classes_of_both_maps_in_their_own_colours(scene):
+    panoptic = np.where(scene.panoptic == 0, 10, scene.panoptic)
+    alone = (np.full((H, W), 1), [{"id": 1, "category_id": 5}])
+    figure = plots.show_truth_and_prediction(scene.image, (panoptic, scene.segments[:4]), alone, CATEGORIES)
+    assert list(swatches(figure)) == ["grass", "sky", "cat", "dog", "unknown / void"]  # segment 3 is not listed
+    assert swatches(figure)["cat"] == pytest.approx((213 / 255, 94 / 255, 0))
+    assert figure.axes[-1].patches[-1].get_hatch()
+    known = plots.show_truth_and_prediction(scene.image, (panoptic, scene.segments), alone, CATEGORIES)
+    assert list(swatches(known)) == ["grass", "sky", "cat", "dog"]
+    assert "unknown / void" in swatches(
+        plots.show_truth_and_prediction(scene.image, (panoptic * 0, []), alone, CATEGORIES)
+    )
+
+
+def test_a_long_legend_takes_rows_that_overlap_nothing():
+    many = Categories.from_json(
+        [{"id": i, "name": f"a class of number {i}", "color": [i, 0, 0], "isthing": 0} for i in range(1, 31)]
+    )
+    panoptic, segments = (
+        np.arange(1, 31).repeat(30).reshape(30, 30),
+        [{"id": i, "category_id": i} for i in range(1, 31)],
+    )
+    figure = plots.show_truth_and_prediction(torch.rand(3, 30, 30), *[(panoptic, segments)] * 2, many)
+    *maps, legend = figure.axes
+    boxes = [a.get_window_extent() for a in [*legend.texts, *legend.patches]]
+    assert len(boxes) == 60 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(b.x0 >= 0 and b.x1 <= figure.bbox.x1 and b.y0 >= 0 for b in boxes)
+    assert max(b.y1 for b in boxes) <= min(ax.get_window_extent().y0 for ax in maps)
+    assert all(ax.get_window_extent().width == pytest.approx(ax.get_window_extent().height) for ax in maps)
+
+
+def test_rows_by_hand():
+    assert plots.in_rows([10, 20, 30, 50], 50, gap=5) == [(0, 0), (0, 15), (1, 0), (2, 0)]
+    assert plots.in_rows([99, 1], 50, gap=5) == [(0, 0), (1, 0)] and plots.in_rows([], 50) == []
+
+
 def test_logits_share_one_scale_symmetric_around_0(scene):
     logits = torch.tensor([[[-7.0, 1], [float("-inf"), 0]], [[2, 3], [4, 5]]])
     figure = plots.show_logits(logits, ["a", "b"], title="X")

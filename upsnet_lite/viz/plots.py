@@ -19,16 +19,18 @@ from matplotlib.textpath import TextPath
 
 from upsnet_lite.categories import Categories
 from upsnet_lite.viz import colors
-from upsnet_lite.viz.charts import pixel_bars, plot_losses, pq_bars
-from upsnet_lite.viz.colors import Array, Number, array
+from upsnet_lite.viz.charts import STRIPES, pixel_bars, plot_losses, pq_bars, rgb
+from upsnet_lite.viz.colors import HATCH, Array, Number, array
 from upsnet_lite.viz.labels import class_names, listed, place_labels, segments_in_words, short
 from upsnet_lite.viz.picture import (
     DIVERGING_MAP,
     GREY,
     INK,
+    MARGIN,
     SEQUENTIAL_MAP,
     Picture,
     alt,
+    bare,
     panels,
     scale_bar,
     styled,
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 HALO = [withStroke(linewidth=2.2, foreground="white", alpha=0.9)]
+LEGEND = 13  # points: height of a row, and from a swatch's left to its name
 LABEL = dict(weight="bold", color=INK, ha="center", va="center_baseline", path_effects=HALO)
 
 
@@ -111,7 +114,10 @@ def show_truth_and_prediction(
     categories: Categories,
     alpha: Number = 0.65,
 ) -> Picture:
-    """Image, ground truth and prediction side by side. truth, prediction: (panoptic, segments_info)."""
+    """Image, ground truth and prediction side by side, below them the classes of both.
+
+    truth, prediction: (panoptic, segments_info).
+    """
     pixels = colors.image_rgb(image)
     figure, axes, _ = panels(3, 3, pixels.shape[0] / pixels.shape[1])
     draw_pixels(axes[0], pixels, "image")
@@ -120,6 +126,7 @@ def show_truth_and_prediction(
     ):
         draw_panoptic(ax, image, panoptic, segments, categories, alpha)
         named(ax, name, f"{len(segments)} segments")
+    draw_legend(figure, (truth, prediction), categories)
     figure.alt_text = (
         f"Image, ground truth and prediction. Ground truth: {segments_in_words(truth[1], categories)}. "
         f"Prediction: {segments_in_words(prediction[1], categories)}."
@@ -172,6 +179,38 @@ def draw_panoptic(
     sizes = [text_size(text, per_point, size) for text in texts.values()]
     for i, (x, y) in place_labels(panoptic, list(texts), sizes).items():
         axes.text(x, y, texts[i], **{**LABEL, "size": size})
+
+
+def draw_legend(figure: Picture, maps: Sequence[tuple], categories: Categories) -> None:
+    """A swatch and a name for each class of the (panoptic, segments_info), in rows by which the figure grows."""
+    present = sorted({categories.index(s["category_id"]) for _, segments in maps for s in segments})
+    looks = {short(categories[i].name): dict(fc=rgb(categories[i].color)) for i in present}
+    if any(not np.isin(array(panoptic), [s["id"] for s in segments]).all() for panoptic, segments in maps):
+        looks["unknown / void"] = dict(fc=rgb(HATCH[0])) | STRIPES
+    (wide, tall), left = 72 * figure.get_size_inches(), 72 * MARGIN
+    places = in_rows([LEGEND + text_size(name, 1, 7)[0] for name in looks], wide - 2 * left)
+    room = LEGEND * (1 + max(row for row, _ in places))
+    shrunk = tall / (tall + room)
+    for axes in figure.axes:
+        x, y, width, height = axes.get_position().bounds
+        axes.set_position((x, 1 - (1 - y) * shrunk, width, height * shrunk))
+    figure.set_figheight((tall + room) / 72)
+    axes = bare(figure.add_axes((0, 0, 1, 1 - shrunk)))
+    axes.set(xlim=(-left, wide - left), ylim=(room, 0))
+    for (row, x), (name, look) in zip(places, looks.items(), strict=True):
+        axes.add_patch(Rectangle((x, LEGEND * row), 9, 9, **look))
+        axes.text(x + LEGEND, LEGEND * row + 4.5, name, size=7, va="center_baseline")
+
+
+def in_rows(widths: Sequence[Number], room: Number, gap: Number = 8) -> list[tuple[int, float]]:
+    """(row, x) for things of these widths, one after the other, in rows of at most this width."""
+    places, row, x = [], 0, 0.0
+    for width in widths:
+        if x and x + width > room:
+            row, x = row + 1, 0.0
+        places.append((row, x))
+        x += width + gap
+    return places
 
 
 def points_to_pixels(axes: Axes) -> float:
