@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .course import commands
 from .files import UserError, read_json
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
@@ -58,6 +59,8 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Draw, download, convert or check a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
+app.add_typer(commands.exercise, name="exercise")
+app.add_typer(commands.course, name="course")
 
 
 @contextmanager
@@ -323,7 +326,11 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
     """Open the lessons in JupyterLab, on this machine only and behind a token."""
-    start = Path("notebooks/00_start_here.ipynb")
+    open_lab(Path("notebooks/00_start_here.ipynb"), port, browser)
+
+
+def open_lab(start: Path, port: int, browser: bool) -> None:
+    """Becomes JupyterLab with this notebook, a path in the project's folder."""
     for root in (Path.cwd(), Path(__file__).parents[1]):
         if (root / start).is_file():
             break

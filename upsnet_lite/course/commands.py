@@ -1,0 +1,188 @@
+"""The commands `exercise` (for a learner) and `course` (for a teacher): thin, over `learner`, `release` and `grade`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+exercise = typer.Typer(help="Exercises: open one, check it, take a hint.", no_args_is_help=True)
+course = typer.Typer(help="For teachers: release the exercises, grade a class.", no_args_is_help=True)
+Number = Annotated[str, typer.Argument(metavar="N", help="Number or name of an exercise.")]
+BAR = 24  # characters
+
+
+def command(group: typer.Typer, name: str, example: str):
+    return group.command(name, epilog=f"Example:  upsnet-lite {example}", no_args_is_help=False)
+
+
+def bar(share: float) -> str:
+    full = round(BAR * max(0.0, min(1.0, share)))
+    return "█" * full + "░" * (BAR - full)
+
+
+def one(which: str):
+    from .paths import exercise
+
+    return exercise(which)
+
+
+# --------------------------------------------------------------------------------------------------------- learner
+
+
+@command(exercise, "list", "exercise list")
+def list_() -> None:
+    """The exercises, their points and yours."""
+    from ..cli import show
+    from .learner import standing
+
+    rows = [(str(e.number), e.name, title, f"{got:g} of {most:g}") for e, title, got, most, _ in standing()]
+    show("", "exercise", "title", "points", rows=rows)
+
+
+@command(exercise, "open", "exercise open 1")
+def open_(
+    n: Number,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+    port: Annotated[int, typer.Option(help="The next free one is taken if it is in use.")] = 8888,
+) -> None:
+    """Copy an exercise to notebooks/exercises/mine, once, and open it in JupyterLab."""
+    from ..cli import open_lab
+    from .learner import opened
+    from .paths import root
+
+    open_lab(opened(one(n)).relative_to(root()), port, browser)
+
+
+@command(exercise, "check", "exercise check 1")
+def check(n: Number) -> None:
+    """Run your copy and say what each part earns; the exit code is 1 while something is missing."""
+    from ..cli import show
+    from .learner import checked, keep
+
+    found = one(n)
+    parts = checked(found)
+    keep(found, parts)
+    rows = [(p.grade_id.removeprefix("test_"), gained(p.points, p.max_points), p.message or "✓") for p in parts]
+    show("part", "points", "", rows=rows)
+    if any(p.points != p.max_points for p in parts if p.points is not None):
+        print(f"A hint: upsnet-lite exercise hint {found.number}")
+        raise typer.Exit(1)
+
+
+def gained(points: float | None, most: float) -> str:
+    return f"{'?' if points is None else f'{points:g}'} of {most:g}"
+
+
+@command(exercise, "hint", "exercise hint 1 match")
+def hint(
+    n: Number,
+    part: Annotated[str | None, typer.Argument(help="Its part; otherwise the first that is not right yet.")] = None,
+) -> None:
+    """Show the next of a part's three hints."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from .learner import next_hint
+
+    found, number, most, text = next_hint(one(n), part)
+    print(f"{found}, hint {number} of {most}")
+    Console().print(Markdown(text))
+
+
+@command(exercise, "progress", "exercise progress")
+def progress() -> None:
+    """How far you are in the course."""
+    from ..cli import show
+    from .learner import standing
+
+    table = standing()
+    rows = [
+        (str(e.number), e.name, bar(got / most), f"{got:g} of {most:g}", str(hints) if hints else "")
+        for e, _, got, most, hints in table
+    ]
+    got, most = sum(row[2] for row in table), sum(row[3] for row in table)
+    show(
+        "",
+        "exercise",
+        "",
+        "points",
+        "hints",
+        rows=[*rows, ("", "all", bar(got / (most or 1)), f"{got:g} of {most:g}", "")],
+    )
+
+
+@command(exercise, "solution", "exercise solution 1 --yes")
+def solution(n: Number, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Show the solution, when you have asked for it."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    from .learner import solutions
+
+    found = one(n)
+    code = solutions(found)
+    if not yes:
+        typer.confirm(f"There are hints, too. Show the solution of exercise {found.number}?", abort=True)
+    for text in code.values():
+        Console().print(Syntax(text, "python", background_color="default"))
+
+
+# --------------------------------------------------------------------------------------------------------- teacher
+
+
+@command(course, "release", "course release")
+def release(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to, instead of notebooks/exercises/release.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--exercise", help="Number or name; repeatable.")] = None,
+) -> None:
+    """Make the learners' notebooks from the sources: without solutions and hidden tests."""
+    from .paths import FOLDER, root
+    from .release import release
+
+    written = release(with_source(only), out or root() / FOLDER / "release")
+    print(f"{len(written)} exercises written to {written[0].parents[1]}")
+
+
+def with_source(only: list[str] | None) -> list:
+    """The chosen exercises, or all; UserError where a source is missing."""
+    from ..files import UserError
+    from .paths import exercises
+
+    chosen = [one(name) for name in only] if only else exercises()
+    for e in chosen:
+        if not e.path("source").is_file():
+            raise UserError(f"{e.path('source')} is missing: exercises are released and graded from their sources")
+    return chosen
+
+
+@command(course, "grade", "course grade submissions/ --out graded")
+def grade(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for each student, named like him.")],
+    out: Annotated[Path, typer.Option(help="New folder: grades.csv, feedback, gradebook.")] = Path("graded"),
+    only: Annotated[list[str] | None, typer.Option("--exercise", help="Number or name; repeatable.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="A cell that takes longer loses.")] = 60,
+    memory: Annotated[float, typer.Option(min=0.5, help="GB that a submission may use.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 2,
+) -> None:
+    """Grade DIR/STUDENT/*.ipynb, each in a sandbox: CSV, HTML feedback and nbgrader's gradebook."""
+    from ..cli import progress_bar
+    from .grade import grade
+    from .isolated import Limits
+
+    limits = Limits(cell=seconds, notebook=20 * seconds, memory=int(memory * 2**30))
+    with progress_bar("grading") as bar:
+        graded = grade(folder, out, with_source(only), limits, jobs, bar)
+    report(out)
+    print(f"{len(graded)} submissions graded: {out / 'grades.csv'}, pages for the students in {out / 'feedback'}")
+
+
+@command(course, "report", "course report graded")
+def report(out: Annotated[Path, typer.Argument(help="Folder that `course grade` wrote.")] = Path("graded")) -> None:
+    """Points of everybody, with what was graded by hand meanwhile; `+ ?`: something waits for that."""
+    from ..cli import show
+    from .grade import report
+
+    head, rows = report(out)
+    show(*head, rows=rows)
