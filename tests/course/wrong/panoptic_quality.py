@@ -57,7 +57,15 @@ def by_hand(name: str, says: str, returned: str) -> Wrong:
     return Wrong(name, "my_pq", "test_my_pq", says, code)
 
 
+COPIED = """student = "grace"  # hers, with the answer of ada
+
+
+def my_pq():
+    return checks.my_quality(variant.seed("ada")).pq
+"""
+
 WRONG = [
+    Wrong("by hand: copied", "my_pq", "test_my_pq", "yours are those of 'grace'", COPIED),
     by_hand("by hand: a share, not per cent", "per cent is asked", ("q.pq / 100", "ada")),
     by_hand("by hand: mean SQ times mean RQ", "class by class", ("q.sq * q.rq / 100", "ada")),
     by_hand("by hand: the mean over all twelve classes", "not over all 12",
