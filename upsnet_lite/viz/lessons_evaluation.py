@@ -104,13 +104,14 @@ def difference_chart(rows: Mapping[str, tuple[Number, Number, Number]], title: s
     tall = 0.72 + 0.32 * len(rows)
     figure = Picture(WIDTH * 0.8, tall)
     heading(figure, title, note)
-    axes = figure.add_axes((0.34, 0.3 / tall, 0.6, 0.32 * len(rows) / tall))
+    axes = figure.add_axes((0.3, 0.3 / tall, 0.47, 0.32 * len(rows) / tall))
     for at, (name, (value, low, high)) in enumerate(rows.items()):
         axes.plot([low, high], [at, at], color=RUNS[0], lw=5, alpha=0.35, solid_capstyle="butt")
         axes.plot(value, at, "o", ms=6, color=RUNS[0])
         text = f"{value:+.1f}  ({low:+.1f} … {high:+.1f})"
-        axes.annotate(text, (value, at), (0, 6), textcoords="offset points", ha="center", size=7.5)
-        axes.annotate(name, (0, at), (-8, 0), ("axes fraction", "data"), "offset points", ha="right", va="center")
+        for side, told, ha in ((0, name, "right"), (1, text, "left")):  # beside the bars: no line strikes out a sign
+            place = (8 if side else -8, 0)
+            axes.annotate(told, (side, at), place, ("axes fraction", "data"), "offset points", ha=ha, va="center")
     reach = 1.15 * max(max(abs(low), abs(high)) for _, low, high in rows.values()) or 1
     axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.62), yticks=[])
     axes.axvline(0, color=INK, lw=0.8)
