@@ -1,6 +1,7 @@
 """A real JupyterLab and a real Chromium, on this machine only.
 
     lab      a page of JupyterLab, for the tests of one module: see `lab.py` for what to do with it
+    explore  the address of the explorer's own page
     watched  opens pages of which every request and every error is recorded; any that is not allowed fails the test
 
 Without a browser these tests are skipped, and the summary says so; UPSNET_REQUIRE_BROWSER=1 makes that a failure.
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .lab import Server, Watch, jupyterlab
+from .lab import Server, Watch, explorer, jupyterlab
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = """
@@ -49,6 +50,13 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all: a copy of the lessons beside the project's own data, settings of its own."""
     with jupyterlab(tmp_path_factory.mktemp("lab")) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def explore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running `upsnet-lite explore`."""
+    with explorer(tmp_path_factory.mktemp("explore")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import numpy as np
+from jaxtyping import UInt8
+
+from upsnet_lite.datasets.shapes import write_shapes
+
 ROOT = Path(__file__).parents[2]
+SHAPES = ROOT / "data" / "shapes"
 HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|(data|blob|about):")
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
@@ -99,9 +105,7 @@ def process(command: list[str], log: Path, ready: str, **popen) -> Iterator[subp
 @contextmanager
 def jupyterlab(folder: Path) -> Iterator[Server]:
     """Serves a copy of the lessons from `folder`, with the project's data beside them."""
-    from upsnet_lite.datasets.shapes import write_shapes
-
-    write_shapes(ROOT / "data" / "shapes", train=2000, val=200)  # does nothing where they stand already
+    write_shapes(SHAPES, train=2000, val=200)  # does nothing where they stand already
     root = folder / "project"
     shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
     (root / "data").symlink_to(ROOT / "data", target_is_directory=True)
@@ -117,6 +121,19 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
     ready = f"http://127.0.0.1:{port}/api"
     with process(command, folder / "log", ready, cwd=root, env=own_settings(folder)):
         yield Server(f"http://127.0.0.1:{port}", token)
+
+
+@contextmanager
+def explorer(folder: Path) -> Iterator[str]:
+    """Runs `upsnet-lite explore` on the project's data; the address that it prints."""
+    write_shapes(SHAPES, train=2000, val=200)
+    port, log = free_port(), folder / "log"
+    command = [sys.executable, "-m", "upsnet_lite", "explore", "--no-browser", f"--port={port}", f"--data={SHAPES}"]
+    env = own_settings(folder) | {"PYTHONPATH": str(ROOT)}
+    with process(command, log, f"http://127.0.0.1:{port}/", cwd=folder, env=env):
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", log.read_text())):
+            time.sleep(0.1)
+        yield found[0]
 
 
 # --------------------------------------------------------------------------------------------------------- pages
@@ -171,3 +188,40 @@ def theme(page, dark: bool) -> None:
     name = "JupyterLab Dark" if dark else "JupyterLab Light"
     page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
     page.wait_for_selector(f"body[data-jp-theme-light='{str(not dark).lower()}']", state="attached")
+
+
+# ------------------------------------------------------------------------------------------------------- what is seen
+
+CELLS = """(canvas, [height, width]) => {
+    const k = canvas.width / width, pen = canvas.getContext("2d");
+    const pixels = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+    const found = [];
+    for (let row = 0; row < height; row++)
+        for (let column = 0; column < width; column++) {
+            const at = 4 * (Math.floor((row + 0.5) * k) * canvas.width + Math.floor((column + 0.5) * k));
+            found.push(pixels[at], pixels[at + 1], pixels[at + 2]);
+        }
+    return found;
+}"""
+
+
+def cells(canvas, height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The colour in the middle of each of the map's pixels, as the canvas shows it unzoomed."""
+    return np.array(canvas.evaluate(CELLS, [height, width]), dtype=np.uint8).reshape(height, width, 3)
+
+
+def spot(canvas, height: int, width: int, row: float, column: float) -> tuple[float, float]:
+    """Where on the page the middle of a pixel of the map lies; the canvas is scrolled into view."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    return box["x"] + (column + 0.5) * box["width"] / width, box["y"] + (row + 0.5) * box["height"] / height
+
+
+def eventually(page, holds: Callable[[], bool], seconds: float = 30) -> bool:
+    """True as soon as it holds; False where it does not within the time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        page.wait_for_timeout(60)
+    return True

@@ -174,7 +174,7 @@ def test_a_dragged_edge_moves_the_sliders_and_the_other_way_round(explorer, fusi
 def test_a_click_chooses_pixel_and_instance(explorer, fusions):
     i = next(i for i in explorer.fused.segment_of if i != explorer.instances.chosen)
     row, col = torch.nonzero(explorer.fused.panoptic == explorer.fused.segment_of[i])[0].tolist()
-    explorer.canvas.set_state(dict(pixel=[row, col], segment=explorer.fused.segment_of[i]))  # as the browser's message
+    explorer.canvas.set_state(dict(pixel=[row, col], segment=explorer.fused.segment_of[i]))
     assert explorer.instances.chosen == i and not fusions, "looking computes nothing anew"
     assert words(column(explorer.scene, explorer.fused, row, col)).split(":")[1].strip() in explorer.inspector.value
     box = explorer.fused.detections.boxes[i].tolist()
@@ -213,7 +213,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def send(explorer, name: str, content: bytes) -> str:
-    explorer.upload.set_state(dict(name=name, content=content))
+    explorer.upload.set_state(dict(name=name, content=memoryview(content)))  # as the browser's message
     return explorer.upload.said
 
 

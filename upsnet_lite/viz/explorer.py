@@ -196,7 +196,7 @@ class FusionExplorer(Standing, VBox):
     def receive(self) -> None:
         """The user's own file joins the list, and is looked at."""
         try:
-            image = read_upload(self.upload.content, self.upload.name)
+            image = read_upload(bytes(self.upload.content), self.upload.name)
         except UserError as error:
             self.upload.said = str(error)
             return
@@ -220,11 +220,11 @@ class FusionExplorer(Standing, VBox):
         """Fuses again, and shows everything that follows."""
         with self.working():
             self.fused = fuse(self.scene, self.state)
-            self.copy.code = code(self.scene, self.state)
             self.draw_map()
             self.measures.value = measures_html(self.before, self.fused)
             self.draw_instance()
             self.inspect()
+            self.copy.code = code(self.scene, self.state)
 
     def draw_map(self) -> None:
         categories, fused, own = self.model.categories, self.fused, looks(self.scene, self.fused)
@@ -314,6 +314,6 @@ def slider(name: str, high: float, step: float) -> FloatSlider:
 
 
 def edge_slider(name: str) -> FloatRangeSlider:
-    """For the keyboard what dragging an edge is for the mouse."""
+    """For the keyboard what dragging an edge is for the mouse; a number can be typed, too."""
     look = dict(readout_format=".1f", description=name, layout=WIDE, style=NAMED)
-    return FloatRangeSlider(value=(0, 1), min=0, max=1, step=1, **look)
+    return FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.1, **look)  # to which boxes are rounded

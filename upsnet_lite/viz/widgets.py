@@ -191,6 +191,6 @@ class Upload(anywidget.AnyWidget):
     _esm = static("upload.js")
     _css = static("upload.css")
     name = traitlets.Unicode().tag(sync=True)
-    content = traitlets.Bytes().tag(sync=True)
+    content = traitlets.Any(b"").tag(sync=True)  # a memoryview, which traitlets does not take for bytes
     said = traitlets.Unicode().tag(sync=True)
     most = traitlets.Int(8_000_000).tag(sync=True)  # Jupyter's server closes the line at 10 MiB

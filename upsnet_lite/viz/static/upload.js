@@ -14,7 +14,9 @@ function render({ model, el }) {
       return;
     }
     told.textContent = `reading ${file.name} …`;
-    model.set({ name: file.name, said: "", content: new DataView(await file.arrayBuffer()) });
+    model.set("said", "");
+    model.set("name", file.name);
+    model.set("content", new DataView(await file.arrayBuffer()));
     model.save_changes();
   });
   model.on("change:said", draw);
