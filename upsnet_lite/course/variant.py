@@ -24,11 +24,14 @@ def seed(student: str) -> int:
     return int.from_bytes(hashlib.sha256(student.strip().lower().encode()).digest()[:4], "big")
 
 
-def own(found: Any, answer: Callable[[int], Any], student: str, what: str) -> None:
-    """Mistake unless found is answer(seed(student)); the answer to another student's variant is called that."""
+def own(found: Any, answer: Callable[[int], Any], student: str, what: str, told: str = "") -> None:
+    """Mistake unless found is answer(seed(student)); the answer to another student's variant is called that.
+
+    told: what is said of any other wrong answer; never the right one.
+    """
     if not same(found, answer(seed(student))):
         others = [EXAMPLE, *os.environ.get("UPSNET_CLASS", "").splitlines()]
         for other in others:
             if other and seed(other) != seed(student) and same(found, answer(seed(other))):
                 raise Mistake(f"{what}: this is the answer to the maps of {other!r}; yours are those of {student!r}")
-        raise Mistake(f"{what}: yours is not right; work it out once more (the right number is not told here)")
+        raise Mistake(told or f"{what}: yours is not right; work it out once more (the right number is not told here)")
