@@ -27,6 +27,7 @@ from upsnet_lite.datasets.shapes import write_shapes
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ROOT / "data" / "shapes"
+LESSON = 400  # seconds that a lesson may take: a minute where the machine is quiet
 HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|(data|blob|about):")
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
@@ -173,7 +174,7 @@ def open_lesson(page, name: str) -> None:
 def run_all(page) -> None:
     """Runs the open lesson from top to bottom; AssertionError with the traceback of a cell that fails."""
     page.evaluate(RUN)
-    told = page.wait_for_function(DONE, polling=300).json_value()
+    told = page.wait_for_function(DONE, polling=300, timeout=1000 * LESSON).json_value()
     assert told == "done", told
 
 
