@@ -104,7 +104,7 @@ def difference_chart(rows: Mapping[str, tuple[Number, Number, Number]], title: s
     tall = 0.72 + 0.32 * len(rows)
     figure = Picture(WIDTH * 0.8, tall)
     heading(figure, title, note)
-    axes = figure.add_axes((0.3, 0.3 / tall, 0.44, 0.32 * len(rows) / tall))
+    axes = figure.add_axes((0.34, 0.3 / tall, 0.41, 0.32 * len(rows) / tall))
     for at, (name, (value, low, high)) in enumerate(rows.items()):
         axes.plot([low, high], [at, at], color=RUNS[0], lw=5, alpha=0.35, solid_capstyle="butt")
         axes.plot(value, at, "o", ms=6, color=RUNS[0])
