@@ -112,7 +112,7 @@ def test_two_processes_do_what_one_does_with_the_double_batch(data, tmp_path):
         command = training(root, tmp_path / name, "--devices", devices, "--no-augment", settings=settings)
         succeeded([*COMMAND, *command], tmp_path)
     for a, b in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-4)
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-4)
 
 
 def same_counts(data: Path, root: Path) -> Path:
