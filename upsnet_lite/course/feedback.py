@@ -29,33 +29,44 @@ def shaped(function: Callable) -> Callable:
 
     A dimension's name, as N_inst, stands for one number in all arguments and in what is returned.
     """
+    from beartype import BeartypeConf
+    from beartype.door import is_bearable
+
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
+    tower = BeartypeConf(is_pep484_tower=True)
 
     @wraps(function)
     def checked(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
         sizes: dict[str, int] = {}
-        with jaxtyped("context"):  # in it, every check binds the dimensions' names for the next one
+        # In the context, every check binds the dimensions' names for the next one. It ends where a function with checks
+        # of its own begins, which under test is each of ours: so is_bearable is called here and nowhere deeper.
+        with jaxtyped("context"):
             for name, value in bound.arguments.items():
-                _check(value, hints.get(name, Any), f"{function.__name__} was called with {name}", sizes)
+                if not is_bearable(value, hints.get(name, Any), conf=tower):
+                    raise Mistake(_misfit(value, hints[name], f"{function.__name__} was called with {name}", sizes))
+                _bind(value, hints.get(name, Any), sizes)
             found = function(*args, **kwargs)
-            _check(found, hints.get("return", Any), f"{function.__name__} returned", sizes)
+            if not is_bearable(found, hints.get("return", Any), conf=tower):
+                raise Mistake(_misfit(found, hints["return"], f"{function.__name__} returned", sizes))
         return found
 
     return checked
 
 
-def _check(value: Any, hint: Any, what: str, sizes: dict[str, int]) -> None:
-    from beartype import BeartypeConf
-    from beartype.door import is_bearable
+def _is_array(hint: Any) -> bool:
+    return inspect.isclass(hint) and issubclass(hint, AbstractArray)
 
-    wanted = hint if inspect.isclass(hint) and issubclass(hint, AbstractArray) else None
-    if not is_bearable(value, hint, conf=BeartypeConf(is_pep484_tower=True)):
-        raise Mistake(f"{what} {described(value)}, expected {_array(wanted, sizes) if wanted else _name(hint)}")
-    if wanted:
-        names = wanted.dim_str.split()
-        if len(names) == value.ndim:  # no "..." among them
-            sizes.update({n: s for n, s in zip(names, value.shape, strict=True) if n.isidentifier()})
+
+def _bind(value: Any, hint: Any, sizes: dict[str, int]) -> None:
+    """Remembers what the names of an argument's dimensions stand for."""
+    names = hint.dim_str.split() if _is_array(hint) else []
+    if names and len(names) == value.ndim:  # no "..." among them
+        sizes.update({n: s for n, s in zip(names, value.shape, strict=True) if n.isidentifier()})
+
+
+def _misfit(value: Any, hint: Any, what: str, sizes: Mapping[str, int]) -> str:
+    return f"{what} {described(value)}, expected {_array(hint, sizes) if _is_array(hint) else _name(hint)}"
 
 
 def _array(wanted: Any, sizes: Mapping[str, int]) -> str:
