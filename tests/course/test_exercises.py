@@ -5,6 +5,8 @@ For one exercise alone: pytest tests/course/test_exercises.py -k x_mask_y_mask
 
 import json
 import re
+import subprocess
+import sys
 from copy import deepcopy
 from importlib import import_module
 
@@ -116,3 +118,28 @@ def test_no_solution_and_no_hidden_test_is_released(exercise, master, generated)
     secret = lines("\n".join(re.findall(REGION, code(master), re.DOTALL)))
     secret -= lines(re.sub(REGION, "", code(master), flags=re.DOTALL))
     assert secret and not secret & lines(released)
+
+
+ELSEWHERE = """
+import json, sys
+from importlib.machinery import PathFinder
+class Hide(PathFinder):  # as if these were not installed
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.split(".")[0] in ("nbgrader", "nbconvert", "IPython")
+        return None if hidden else super().find_spec(name, path, target)
+sys.meta_path = [Hide if finder is PathFinder else finder for finder in sys.meta_path]
+from upsnet_lite.course.score import score
+print("@", json.dumps([(p.grade_id, p.points, p.max_points, p.message) for p in score(json.load(sys.stdin))]))
+"""
+
+
+def test_visible_checks_run_where_nbgrader_is_missing(exercise, master, generated):
+    made = generated(exercise)
+    for name, cell in by_id(made, "solution").items():
+        cell["source"] = source(by_id(master, "solution")[name])
+    command = [sys.executable, "-c", ELSEWHERE]
+    result = subprocess.run(command, input=json.dumps(made), capture_output=True, text=True, cwd=paths.root())
+    assert "@" in result.stdout, result.stderr
+    parts = json.loads(result.stdout.rpartition("@")[2])
+    assert parts and all(points in (None, most) for _, points, most, _ in parts), parts

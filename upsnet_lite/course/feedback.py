@@ -177,6 +177,8 @@ def tried(function: Callable, *args: Any, on: str) -> Any:
 def one_line(error: BaseException) -> str:
     """What is told of an error: a Mistake's own text; of any other its kind, too."""
     text = " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
     if isinstance(error, NotImplementedError):
         return "not done yet: the function still raises NotImplementedError"
     return text if isinstance(error, Mistake) else f"{type(error).__name__}: {text}".removesuffix(": ")

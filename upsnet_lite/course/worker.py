@@ -55,13 +55,16 @@ def run(shell: Any, code: str, memory: int, most: int) -> list[dict]:
     """The outputs of one cell."""
     from IPython.utils.capture import capture_output
 
-    paper = Paper(most)
+    paper, values = Paper(most), []
+    shell.displayhook.write_format_data = lambda data, metadata=None: values.append((data, metadata or {}))
+    shell.displayhook.write_output_prompt = shell.displayhook.finish_displayhook = lambda: None
+    shell.showtraceback = shell.showsyntaxerror = lambda *_, **__: None  # an error is told below, in one line
     with capture_output(stdout=False, stderr=False) as shown, redirect_stdout(paper), redirect_stderr(paper):
-        shell.showtraceback = shell.showsyntaxerror = lambda *_, **__: None  # reported below, in one line
         result = shell.run_cell(code, store_history=False)
     error = result.error_before_exec or result.error_in_exec
     outputs = [dict(output_type="stream", name="stdout", text="".join(paper.parts))] if paper.parts else []
-    outputs += [dict(output_type="display_data", data=o.data, metadata=o.metadata or {}) for o in shown.outputs]
+    values = [*((o.data, o.metadata or {}) for o in shown.outputs), *values]
+    outputs += [dict(output_type="display_data", data=data, metadata=metadata) for data, metadata in values]
     return outputs + [output(error, memory)] * (error is not None)
 
 

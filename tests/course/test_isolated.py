@@ -1,0 +1,125 @@
+"""Cells that do what they like: each has its outcome, the others have theirs, and nothing is left."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from upsnet_lite.course.isolated import Limits, run
+from upsnet_lite.course.sandbox import descendants
+
+pytest.importorskip("IPython")
+SLEEP = str(100_000 + os.getpid())  # seconds by which a process of ours is found
+
+# (code, what its last output says)
+CELLS = [
+    ("import os; x = 1; print('hi')", "hi"),
+    ("while True: pass", "longer than 5 s"),
+    ("os._exit(3)", "exit code 3"),
+    ("os.kill(os.getpid(), 11)", "SIGSEGV"),
+    ("eaten = []\nwhile True: eaten.append(bytearray(10**8))", "more than the 1 GB of memory"),
+    ("x += 1; print(x)", "2"),
+    ("print('a' * 10**9)", "it printed more than 1 MB"),
+    ("x = (", "SyntaxError"),
+    ("raise SystemExit", "SystemExit"),
+    ("input()", "EOF"),
+    (f"import subprocess\nsubprocess.Popen(['setsid', 'sleep', '{SLEEP}']); print('started')", "started"),
+    ("if os.fork() == 0: os.setsid()\nprint(x)", "2"),
+    ("while True: os.fork()", "processes|longer than"),
+    ("from IPython.display import HTML; HTML('<b>bold</b>')", "<b>bold</b>"),
+    ("print(os.environ.get('UPSNET_STUDENT'), os.environ.get('SECRET'), x)", "ada None 2"),
+]
+
+
+def said(outputs: list[dict]) -> str:
+    if not outputs:
+        return ""
+    last = outputs[-1]
+    return str(last.get("evalue") or last.get("text") or last.get("data", {}).get("text/html"))
+
+
+def left_over() -> list[bytes]:
+    """Command lines: of ours among all, of workers among our descendants (another test may run at the same time)."""
+    ours, found = set(descendants(os.getpid())), []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command = path.read_bytes()
+            if command.startswith(b"sleep\0" + SLEEP.encode()) or (
+                int(path.parent.name) in ours and b"course.worker" in command
+            ):
+                found.append(command)
+    return found
+
+
+def test_each_cell_has_its_outcome(monkeypatch):
+    monkeypatch.setenv("SECRET", "of the teacher")
+    outputs = run([code for code, _ in CELLS], Limits(cell=5, memory=1 << 30), env={"UPSNET_STUDENT": "ada"})
+    found = {code: said(o) for (code, _), o in zip(CELLS, outputs, strict=True)}
+    assert not {
+        code: text for (code, says), text in zip(CELLS, found.values(), strict=True) if not re.search(says, text)
+    }
+    assert not left_over()
+
+
+def test_the_whole_notebook_has_a_limit_too():
+    cells = ["import time; time.sleep(3)"] * 4
+    outputs = run(cells, Limits(cell=60, notebook=9))
+    assert not outputs[0] and "were over before this cell" in said(outputs[-1])
+
+
+def namespaces() -> bool:
+    """Whether this machine lets a process have its own."""
+    code = "from upsnet_lite.course import sandbox; import tempfile; from pathlib import Path\n"
+    code += "print(sandbox.enter(Path(tempfile.mkdtemp()), []))"
+    return "True" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+
+
+def test_files_stay_and_what_is_hidden_looks_empty(tmp_path):
+    if not namespaces():
+        pytest.skip("this kernel allows no user namespaces")
+    hidden, open_ = tmp_path / "hidden", tmp_path / "open"
+    for folder in (hidden, open_):
+        folder.mkdir()
+        (folder / "file").write_text("kept")
+    cells = [
+        f"import os, shutil; print(os.listdir({str(hidden)!r}), os.listdir({str(open_)!r}))",
+        f"shutil.rmtree({str(open_)!r})",
+        "open('own', 'w').write('x'); print(os.path.exists('own'))",
+        "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+        "os.kill(-1, 9)",
+        "print('alive')",
+    ]
+    outputs = run(cells, Limits(cell=20), [hidden])
+    told = [said(o) for o in outputs]
+    assert told[0].startswith("[] ['file']") and "Read-only" in told[1] and told[2].startswith("True")
+    assert "OSError" in told[3] and told[5].startswith("alive")
+    assert (open_ / "file").read_text() == (hidden / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("alone", [True, False], ids=["namespaces", "without"])
+@pytest.mark.parametrize("end", ["itself", "stopped"])
+def test_no_process_outlives_the_sandbox(tmp_path, alone, end):
+    """Double forks, new sessions, an emptied environment: also where the kernel gives no namespaces."""
+    script = f"(setsid sleep {SLEEP} &) ; (env -i setsid bash -c 'sleep {SLEEP} & sleep {SLEEP}' &) ; sleep 0.5"
+    script += "; echo up" if end == "itself" else f"; echo up; sleep {SLEEP}"
+    code = "import sys; from pathlib import Path; from upsnet_lite.course import sandbox\n"
+    code += "" if alone else "sandbox.enter = lambda work, hidden: False\n"
+    code += f"sys.exit(sandbox.main(Path({str(tmp_path)!r}), [], ['/bin/bash', '-c', {script!r}]))"
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env)
+    assert process.stdout.readline() == "up\n"
+    assert end == "itself" or left_over()
+    if end == "stopped":
+        process.terminate()
+    process.wait(20)
+    process.stdout.close()
+    deadline = time.monotonic() + 5
+    while left_over() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left_over()
