@@ -18,6 +18,7 @@ def tiny(monkeypatch):
         "fusion": lambda: bench.fusion((31, 45), stuff=3, things=4, instances=6, repeats=2),
         "import": lambda: bench.imports(repeats=1),  # six processes: the only one that takes seconds
         "iteration": lambda: bench.iteration(images=1, size=64, repeats=1),
+        "widgets": lambda: bench.widgets(instances=1, images=2, repeats=1),
     }
     assert list(sizes) == list(bench.BENCHMARKS)
     monkeypatch.setattr(bench, "BENCHMARKS", sizes)
@@ -62,6 +63,15 @@ def test_every_stage_of_an_iteration_is_seen(tiny):
     stages = {"backbone", "semantic", "rpn", "box", "mask", "panoptic", "backward", "optimiser", "the rest"}
     assert set(result.seconds) == stages and min(result.seconds.values()) > 0
     assert result.value == pytest.approx(1 / sum(result.seconds.values()))
+
+
+def test_every_control_of_the_explorer_is_timed(tiny):
+    pytest.importorskip("anywidget")
+    from upsnet_lite.viz.explorer import KNOBS
+
+    result = bench.BENCHMARKS["widgets"]()
+    assert {f"explorer: {knob}" for knob in KNOBS} < set(result.seconds) and min(result.seconds.values()) > 0
+    assert result.value == pytest.approx(1000 * max(result.seconds.values())) and result.goal == "<= 150"
 
 
 def test_the_tables_name_the_machine_and_are_written_as_json(tiny, tmp_path, capsys):

@@ -19,7 +19,7 @@ from upsnet_lite.viz.fusion import Fused
 FONT = "font:13px/1.4 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit)"
 LOOK = f"""<style>
 .upsnet-maps {{ {FONT}; max-width: 880px }}
-.upsnet-maps .row {{ display: flex; flex-wrap: wrap; gap: 4px 10px; margin: 4px 0 }}
+.upsnet-maps .four {{ display: flex; flex-wrap: wrap; gap: 4px 10px; margin: 4px 0 }}
 .upsnet-maps figure {{ margin: 0; flex: 1 1 150px; max-width: 208px }}
 .upsnet-maps figcaption {{ white-space: nowrap }}
 .upsnet-maps .map {{ position: relative; overflow: hidden; border-radius: 3px }}
@@ -43,7 +43,7 @@ def maps_html(maps: Float[np.ndarray, "4 H W"], limit: Number, name: str, channe
     shown = "".join(figure(values, limit, text, edges) for values, text in zip(maps, names, strict=True))
     ends = f"<span>−{limit:.1f}</span><i></i><span>{limit:.1f}</span><span>logit; grey: −∞</span>"
     scale = f'<div class="scale">{ends}</div>'
-    return f'{LOOK}<div class="upsnet-maps"><b>{escape(name)}</b><div class="row">{shown}</div>{scale}</div>'
+    return f'{LOOK}<div class="upsnet-maps"><b>{escape(name)}</b><div class="four">{shown}</div>{scale}</div>'
 
 
 def figure(values: Float[np.ndarray, "H W"], limit: Number, text: str, edges: Edges) -> str:

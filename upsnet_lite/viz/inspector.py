@@ -63,7 +63,7 @@ def row(column: Column, k: int, low: Number, high: Number) -> str:
     if k in column.parts and np.isfinite(value):
         x, y = column.parts[k]
         drawn = bar(0, x, low, high, fill, "top:0;height:50%", f"x_mask {x:.1f}")
-        drawn += bar(x, x + y, low, high, fill, "top:50%;height:50%;opacity:.55", f"y_mask {y:.1f}")
+        drawn += bar(x, x + y, low, high, css(paler(column.colors[k])), "top:50%;height:50%", f"y_mask {y:.1f}")
         drawn += f'<b style="left:{at(x + y, low, high):.2f}%"></b>'
     else:
         drawn = bar(0, value, low, high, fill, "top:2px;bottom:2px") if np.isfinite(value) else ""
@@ -86,6 +86,11 @@ def bar(start: Number, end: Number, low: Number, high: Number, fill: str, place:
     left, right = sorted((at(start, low, high), at(end, low, high)))
     look = f"left:{left:.2f}%;width:{right - left:.2f}%;{place};background:{fill}"
     return f'<i style="{look}" title="{title}"></i>'
+
+
+def paler(color: Color) -> Color:
+    """Half way to white: on a dark page, too, it is the lighter of the two."""
+    return tuple((v + 255) // 2 for v in color)
 
 
 def css(color: Color) -> str:
