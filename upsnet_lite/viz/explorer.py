@@ -33,7 +33,7 @@ from upsnet_lite.datasets.coco_panoptic import CocoPanoptic
 from upsnet_lite.files import UserError
 from upsnet_lite.model import UPSNet
 from upsnet_lite.panoptic_head import box_edges, clip
-from upsnet_lite.viz.colors import HATCH, array, symmetric_limit
+from upsnet_lite.viz.colors import array, symmetric_limit
 from upsnet_lite.viz.figures import maps_html, measures_html
 from upsnet_lite.viz.fusion import (
     FusionState,
@@ -45,17 +45,17 @@ from upsnet_lite.viz.fusion import (
     look_at,
     looks,
     maps,
-    reasons,
     scene,
     settled,
     surest,
 )
-from upsnet_lite.viz.labels import segments_in_words, short
+from upsnet_lite.viz.labels import segments_in_words
 from upsnet_lite.viz.lessons_panoptic import show_instance
 from upsnet_lite.viz.photo import read_upload
 from upsnet_lite.viz.picture import Picture
 from upsnet_lite.viz.plots import show_panoptic
-from upsnet_lite.viz.widgets import CopyCode, InstanceList, PanopticCanvas, PixelInspector, Standing, Upload, row
+from upsnet_lite.viz.rows import instance_rows, map_rows
+from upsnet_lite.viz.widgets import CopyCode, InstanceList, PanopticCanvas, PixelInspector, Standing, Upload
 from upsnet_lite.weights import load
 
 MOST = 300  # images of a data set in the list
@@ -227,23 +227,12 @@ class FusionExplorer(Standing, VBox):
             self.copy.code = code(self.scene, self.state)
 
     def draw_map(self) -> None:
-        categories, fused, own = self.model.categories, self.fused, looks(self.scene, self.fused)
-        detection = {segment: i for i, segment in fused.segment_of.items()}
-        total = fused.panoptic.numel()
-        rows = [row("unknown", HATCH[0], int((fused.panoptic == 0).sum()) / total)]
-        for info in fused.segments_info:
-            stuff = categories[categories.index(info["category_id"])]
-            name, color = own[detection[info["id"]]] if info["isthing"] else (short(stuff.name), stuff.color)
-            rows.append(row(name, color, info["area"] / total, info["isthing"], info["score"]))
-        what = segments_in_words(fused.segments_info, categories)
-        notes, order = reasons(self.scene, fused), sorted(own, key=lambda i: i not in fused.pruned)
-        scores = fused.detections.scores.tolist()
+        fused = self.fused
+        what = segments_in_words(fused.segments_info, self.model.categories)
         with self.quiet():
-            self.canvas.show(self.scene.image, fused.panoptic, rows, what)
+            self.canvas.show(self.scene.image, fused.panoptic, map_rows(self.scene, fused), what)
             self.canvas.segment = int(fused.panoptic[tuple(self.canvas.pixel)])
-            self.instances.rows = [
-                dict(id=i, name=own[i][0], color=list(own[i][1]), score=scores[i], note=notes.get(i, "")) for i in order
-            ]
+            self.instances.rows = instance_rows(self.scene, fused)
 
     def draw_instance(self) -> None:
         """The four maps of the chosen instance, and its box."""

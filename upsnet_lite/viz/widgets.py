@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import numpy as np
 import torch
 import traitlets
 from ipywidgets import HTML, HBox, Layout
@@ -25,13 +24,14 @@ from jaxtyping import Float, Int
 from upsnet_lite.categories import Categories
 from upsnet_lite.panoptic_quality import rank_of_id
 from upsnet_lite.viz.charts import pixel_bars
-from upsnet_lite.viz.colors import HATCH, Array, Color, array, image_rgb, segment_colors
+from upsnet_lite.viz.colors import Array, array, image_rgb
 from upsnet_lite.viz.fusion import Column, FusionState, Scene, column, fuse
 from upsnet_lite.viz.inspector import bars, words
-from upsnet_lite.viz.labels import class_names, segments_in_words, short
+from upsnet_lite.viz.labels import segments_in_words
 from upsnet_lite.viz.lessons_panoptic import show_winners
 from upsnet_lite.viz.picture import Picture, img
 from upsnet_lite.viz.plots import show_panoptic
+from upsnet_lite.viz.rows import rows_of
 
 STATIC = Path(__file__).parent / "static"
 KEYS = "Arrow keys move a cursor, with Shift ten pixels; Enter selects; plus, minus and 0 zoom."
@@ -107,24 +107,6 @@ class PanopticCanvas(Standing, anywidget.AnyWidget):
             self.segments = list(rows)
             self.stripes = max(4, 2 * round(min(height, width) / 40))  # as colors.hatch
             self.alt = f"Panoptic map, {width} by {height} pixels: {what}. {KEYS}"
-
-
-def rows_of(panoptic: Int[Array, "H W"], segments_info: Sequence[Mapping], categories: Categories) -> list[dict]:
-    """What the canvas says of each segment: the unknown first, then in the order of `segments_info`."""
-    colors = segment_colors(segments_info, categories)
-    index = {s["id"]: categories.index(s["category_id"]) for s in segments_info}
-    things = [i for i, c in index.items() if c >= categories.num_stuff]
-    counted = class_names(np.array([index[i] - categories.num_stuff for i in things], dtype=int), categories)
-    names = {i: short(categories[c].name) for i, c in index.items()} | dict(zip(things, counted, strict=True))
-    share = {i: float((array(panoptic) == i).mean()) for i in [0, *index]}
-    scores = {s["id"]: s.get("score") for s in segments_info}
-    rows = [row(names[i], colors[i], share[i], i in things, scores[i]) for i in index]
-    return [row("unknown", HATCH[0], share[0]), *rows]
-
-
-def row(name: str, color: Color, share: float, isthing: bool | None = None, score: float | None = None) -> dict:
-    kind = "" if isthing is None else "thing" if isthing else "stuff"
-    return dict(name=name, kind=kind, color=list(color), share=share, score=score)
 
 
 # ----------------------------------------------------------------------------------------------------------- inspector
