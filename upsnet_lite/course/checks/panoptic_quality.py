@@ -143,7 +143,7 @@ def check_excused(excused: Callable) -> None:
         "a crate with 2 of its 3 px on void": ("crate", (2, 1, 0, 0), True),
         "a fish with 2 px on void, 2 on the crowd of fish and 3 on grass (void and crowd count together)": (
             "fish", (2, 3, 2, 0), True),
-        "a fish on a true fish, which is no crowd": ("fish", (0, 0, 0, 4), False),
+        "a fish on a true fish (which is no crowd)": ("fish", (0, 0, 0, 4), False),
     }  # fmt: skip
     pixels = torch.tensor([[0] * 4, *(px for _, px, _ in columns.values())]).T
     of_class = {c.name: i for i, c in enumerate(categories())}
