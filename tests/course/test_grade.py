@@ -93,6 +93,7 @@ def graded(tmp_path_factory):
         text = made if isinstance(made, str) else json.dumps(like_released(made))
         (folder / name / f"{EXERCISE.name}.ipynb").write_text(text)
     (folder / "lena" / "notes.ipynb").write_text("{}")
+    (folder / "ada" / f"{EXERCISE.name}-Copy1.ipynb").write_text("{}")
     start = time.perf_counter()
     grade.grade(folder, out, [EXERCISE], Limits(cell=SECONDS, memory=2 << 30))
     return out, time.perf_counter() - start
@@ -115,8 +116,10 @@ def test_points_and_reasons(rows, name):
         assert re.search(says, row["reason"]) if gone else row["reason"] == "", row
 
 
-def test_a_notebook_of_no_exercise_is_named(rows):
-    assert [r["reason"] for r in rows if r["exercise"] == "?"] == ["notes.ipynb: which exercise is this?"]
+def test_notebooks_that_were_not_graded_are_named(rows):
+    told = {r["student"]: r["reason"] for r in rows if r["exercise"] == "?"}
+    assert told["lena"] == "notes.ipynb: which exercise is this?"
+    assert told["ada"] == f"{EXERCISE.name}-Copy1.ipynb: a second one; {EXERCISE.name}.ipynb was graded"
 
 
 def test_in_less_than_ten_minutes(graded):
@@ -140,7 +143,7 @@ def test_feedback_names_the_mistake_and_loads_nothing(graded):
 
 def test_report_adds_up(graded):
     head, rows = grade.report(graded[0])
-    assert head == ["student", EXERCISE.folder, "total"]
+    assert head == ["student", "5", "total"]
     totals = {row[0]: row[-1] for row in rows}
     assert totals == {
         name: f"{10 - (10 if lost == 'all' else FULL.get(lost, 0))} of 10" for name, (_, lost, _) in CLASS.items()

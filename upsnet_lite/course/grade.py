@@ -31,23 +31,26 @@ class Submitted:
     path: Path
 
 
-def collect(folder: Path, exercises: Sequence[Exercise]) -> tuple[list[Submitted], list[Path]]:
-    """DIR/STUDENT/[anything/]name.ipynb, by the name of an exercise; and the notebooks that no exercise claims."""
+def collect(folder: Path, exercises: Sequence[Exercise]) -> tuple[list[Submitted], dict[Path, str]]:
+    """DIR/STUDENT/[anything/]name.ipynb, by the name of an exercise; and what is not graded, with why."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; it should hold one folder for each student")
-    found, strangers = {}, []
-    for path in sorted(folder.glob("*/**/*.ipynb")):
-        inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts):
+    found: dict[tuple[str, Exercise], Submitted] = {}
+    strangers = {}
+    for path in sorted(folder.glob("*/**/*.ipynb"), reverse=True):  # name.ipynb comes before name-Copy1.ipynb
+        inside = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in inside):
             continue  # .ipynb_checkpoints
-        named = [e for e in exercises if re.match(rf"({e.number}_)?{e.name}\b", path.stem)]
-        if named:
-            found[inside.parts[0], named[0]] = Submitted(inside.parts[0], named[0], path)
+        named = next((e for e in exercises if re.match(rf"({e.number}_)?{e.name}\b", path.stem)), None)
+        if named is None:
+            strangers[path] = f"{path.name}: which exercise is this?"
+        elif (inside[0], named) in found:
+            strangers[path] = f"{path.name}: a second one; {found[inside[0], named].path.name} was graded"
         else:
-            strangers.append(path)
+            found[inside[0], named] = Submitted(inside[0], named, path)
     if not found:
         raise UserError(f"{folder} holds no submission; expected STUDENT/{exercises[0].name}.ipynb or the like")
-    return list(found.values()), strangers
+    return sorted(found.values(), key=lambda s: (s.student, s.exercise.number)), strangers
 
 
 def grade(
@@ -71,7 +74,7 @@ def grade(
         masters = {e: json.loads(e.path("source").read_text(encoding="utf-8")) for e in chosen}
         releases = {e: json.loads((out / "release" / e.folder / f"{e.name}.ipynb").read_text("utf-8")) for e in chosen}
         students = sorted({s.student for s in found})
-        hidden = [masters_folder(chosen[0]), folder.resolve(), out]
+        hidden = [sources_of(chosen[0]), folder.resolve(), out]
 
         def run(s: Submitted) -> tuple[dict, list[Part]]:
             return executed(s, masters[s.exercise], releases[s.exercise], limits, hidden, students)
@@ -85,7 +88,7 @@ def grade(
     return graded
 
 
-def masters_folder(exercise: Exercise) -> Path:
+def sources_of(exercise: Exercise) -> Path:
     return exercise.path("source").parents[1]
 
 
@@ -141,21 +144,21 @@ def record(api: Any, out: Path, s: Submitted, notebook: dict, parts: list[Part])
     return [replace(p, points=points[p.grade_id]) for p in parts]
 
 
-def write_csv(path: Path, graded: dict[Submitted, list[Part]], strangers: Sequence[Path]) -> None:
+def write_csv(path: Path, graded: dict[Submitted, list[Part]], strangers: dict[Path, str]) -> None:
     with write_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        for s, parts in sorted(graded.items(), key=lambda item: (item[0].student, item[0].exercise.number)):
+        for s, parts in graded.items():
             for p in parts:
                 points = "" if p.points is None else f"{p.points:g}"
                 reason = "" if p.points == p.max_points else p.message
                 table.writerow((s.student, s.exercise.folder, p.grade_id, points, f"{p.max_points:g}", reason))
-        for stranger in strangers:
-            table.writerow((stranger.parts[-2], "?", "", "", "", f"{stranger.name}: which exercise is this?"))
+        for stranger, reason in strangers.items():
+            table.writerow((stranger.parts[-2], "?", "", "", "", reason))
 
 
 def report(out: Path) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table: student, points in each exercise, total. With what a person graded meanwhile."""
+    """Head and rows of a table: student, points in each exercise by its number, total; with those given by hand."""
     if not (out / "gradebook.db").is_file():
         raise UserError(f"{out} holds no gradebook; grade first: upsnet-lite course grade DIR --out {out}")
     with scratch():
@@ -169,7 +172,7 @@ def report(out: Path) -> tuple[list[str], list[list[str]]]:
                 cells = [points_of(handed[n]) if n in handed else "-" for n in names]
                 total = sum(s.score for s in handed.values()), sum(a.max_score for a in book.assignments)
                 rows.append([student.id, *cells, f"{total[0]:g} of {total[1]:g}"])
-    return ["student", *names, "total"], rows
+    return ["student", *(n.partition("_")[0] for n in names), "total"], rows
 
 
 def points_of(handed: Any) -> str:

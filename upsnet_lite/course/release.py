@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,8 @@ def scratch() -> Iterator[Path]:
     path = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), path))
     try:
-        with tempfile.TemporaryDirectory(prefix="upsnet-course-") as folder:
+        with tempfile.TemporaryDirectory(prefix="upsnet-course-") as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its use of SQLAlchemy is not the user's business
             yield Path(folder).resolve()
     finally:
         os.environ["PATH"] = path
