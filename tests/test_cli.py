@@ -17,7 +17,7 @@ from upsnet_lite.config import Config
 from upsnet_lite.datasets import shapes
 
 DATA = [f"data {name}" for name in ("shapes", "from-masks", "from-coco", "coco128", "coco", "check")]
-COMMANDS = ["", "data", *DATA, "train", "eval", "predict", "compare", "lab", "bench"]
+COMMANDS = ["", "data", *DATA, "train", "eval", "predict", "compare", "lab", "explore", "bench"]
 
 
 @pytest.fixture
