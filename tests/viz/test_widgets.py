@@ -148,6 +148,13 @@ def test_a_knob_is_one_fusion_and_reset_undoes_it(explorer, fusions, name, value
     assert explorer.state == FusionState() and explorer.canvas.labels == start and len(fusions) == 2
 
 
+def test_a_sign_says_that_it_works(explorer):
+    signs = []
+    explorer.canvas.observe(lambda change: signs.append((change["new"], len(explorer.copy.code))), "busy")
+    explorer.score.value = 0.3
+    assert [sign for sign, _ in signs] == [True, False] and signs[0][1] < signs[1][1] == len(explorer.copy.code)
+
+
 def test_a_hole_and_back(explorer, fusions):
     start, i = explorer.canvas.labels, explorer.instances.chosen
     own = np.frombuffer(start, "<u2") == explorer.canvas.segment
@@ -213,6 +220,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def send(explorer, name: str, content: bytes) -> str:
+    explorer.upload.said = ""
     explorer.upload.set_state(dict(name=name, content=memoryview(content)))  # as the browser's message
     return explorer.upload.said
 
@@ -222,6 +230,11 @@ def test_an_upload_is_looked_at_without_pq(explorer):
     assert explorer.scene.name == "mine.png" and explorer.canvas.size == [70, 90]
     assert "PQ" not in re.sub("<style>.*?</style>", "", explorer.measures.value, flags=re.DOTALL)
     assert "scene('tiny-shapes', 'mine.png')" in explorer.copy.code
+
+
+def test_the_same_file_can_be_sent_again(explorer):
+    for _ in range(2):
+        assert send(explorer, "mine.jpg", b"nothing").startswith("mine.jpg cannot be read as an image")
 
 
 def test_what_is_no_image_or_huge_is_said_and_the_page_stays(explorer):

@@ -34,6 +34,8 @@ def check(checkpoint: str, data: Path | None, images: Sequence[Path], split: str
 
     model = load(checkpoint)
     if data == SHAPES:
+        if not data.exists():
+            print(f"Drawing scenes into {data}, once: half a minute", flush=True)
         write_shapes(data, train=2000, val=200)  # does nothing where they stand already
     for path in images:
         read_photo(path)

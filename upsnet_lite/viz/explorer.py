@@ -195,8 +195,11 @@ class FusionExplorer(Standing, VBox):
 
     def receive(self) -> None:
         """The user's own file joins the list, and is looked at."""
+        content = bytes(self.upload.content)
+        with self.quiet():
+            self.upload.content = b""  # else the same file, sent again, would be no change
         try:
-            image = read_upload(bytes(self.upload.content), self.upload.name)
+            image = read_upload(content, self.upload.name)
         except UserError as error:
             self.upload.said = str(error)
             return
