@@ -126,19 +126,20 @@ def bookkeeping() -> dict[str, list[Any]]:
 
 def record(api: Any, out: Path, s: Submitted, notebook: dict, parts: list[Part]) -> list[Part]:
     """Points into the gradebook, feedback as HTML; the parts as the gradebook has them."""
-    path = out / "submitted" / s.student / s.exercise.folder / f"{s.exercise.name}.ipynb"
+    student = re.sub(r"[*?\[\]]", "_", s.student)  # nbgrader takes names for patterns
+    path = out / "submitted" / student / s.exercise.folder / f"{s.exercise.name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(notebook), encoding="utf-8")
     api.config.Autograde.update(bookkeeping())
     api.update_config(api.config)
-    result = api.autograde(s.exercise.folder, s.student)
+    result = api.autograde(s.exercise.folder, student)
     if not result["success"]:
         return [replace(p, points=0, message=f"nbgrader: {last_line(result)}") for p in parts]
     with api.gradebook as book:
-        saved = {g.name: g for g in book.find_submission_notebook(s.exercise.name, s.exercise.folder, s.student).grades}
-        points = {name: None if g.needs_manual_grade else g.auto_score for name, g in saved.items()}
-    api.generate_feedback(s.exercise.folder, s.student)
-    for page in (out / "feedback" / s.student / s.exercise.folder).glob("*.html"):
+        grades = book.find_submission_notebook(s.exercise.name, s.exercise.folder, student).grades
+        points = {g.name: None if g.needs_manual_grade else g.auto_score for g in grades}
+    api.generate_feedback(s.exercise.folder, student)
+    for page in (out / "feedback" / student / s.exercise.folder).glob("*.html"):
         page.chmod(0o644)
         page.write_text(LINKED.sub("", page.read_text("utf-8")), "utf-8")  # nothing is loaded from elsewhere
     return [replace(p, points=points[p.grade_id]) for p in parts]

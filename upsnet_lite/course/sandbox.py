@@ -8,12 +8,19 @@ started, whatever session it fled to, and so does its end. Standard library alon
 
 import ctypes
 import os
-import resource
 import signal
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from upsnet_lite.files import UserError
+
+try:
+    import resource
+except ImportError:  # Windows
+    text = "a submission is run in isolation on Linux and macOS alone; on Windows use WSL, or run the notebook itself"
+    raise UserError(text) from None
 
 NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 RECURSIVE, PRIVATE, NOSUID_NODEV = 0x4000, 1 << 18, 2 | 4
@@ -52,6 +59,16 @@ def enter(work: Path, hidden: list[Path]) -> bool:
         options = f"mode=700,size={size or 4096}".encode()
         call("mount", b"tmpfs", bytes(folder), b"tmpfs", NOSUID_NODEV | (0 if size else READ_ONLY), options)
     return True
+
+
+def allowed(work: Path, hidden: list[Path]) -> bool:
+    """Whether all of `enter` works: some systems allow its first step and refuse the second; there is no way back."""
+    probe = os.fork()
+    if not probe:
+        with suppress(BaseException):
+            os._exit(not enter(work, hidden))
+        os._exit(1)
+    return wait_for(probe) == 0
 
 
 def give_up_rights() -> None:
@@ -127,7 +144,7 @@ def watch(child: int) -> int:
 def inside(work: Path, hidden: list[Path], command: list[str]) -> None:
     """Becomes the command. In between, where there are namespaces: we, who wait, and process 1, who buries."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if enter(work, hidden):
+    if allowed(work, hidden) and enter(work, hidden):
         die_with_parent()
         first = os.fork()
         if first:
