@@ -1,5 +1,7 @@
 """batches: every image once an epoch, the same stream after a resume, slices that partition the batch."""
 
+import json
+import math
 from itertools import islice
 
 import pytest
@@ -7,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upsnet_lite.config import preset
 from upsnet_lite.engine.batches import Batches, generator, loader, shape_groups
 from upsnet_lite.files import UserError
+from upsnet_lite.preprocess import resized_size
 
 
 def take(count: int, *arguments, **named) -> list[list[tuple[int, int]]]:
@@ -121,6 +125,22 @@ def test_most_batches_hold_one_shape():
     assert alike >= 0.8 * len(batches) > 0.3 * len(batches) > plain
     kinds = ["".join(str(groups[index]) for _, index in batch) for batch in batches[:15]]
     assert kinds != sorted(kinds) and len(set(map(tuple, batches))) == len(batches), "the shapes come in any order"
+
+
+def test_photographs_are_padded_less(coco128):
+    """What the README says of four images a batch: 31 % of a batch is padding without groups, 11 % with them."""
+    images = json.loads((coco128 / "annotations/panoptic_train2017.json").read_text())["images"]
+    sizes = [resized_size(i["height"], i["width"], preset("resnet50", 53, 80)) for i in images]
+
+    def padding(groups: list[int]) -> float:
+        used = padded = 0
+        for batch in take(250, len(images), 4, 0, groups=groups):
+            height, width = (max(side) for side in zip(*(sizes[n] for _, n in batch), strict=True))
+            used += sum(math.prod(sizes[n]) for _, n in batch)
+            padded += 4 * -(-height // 32) * 32 * -(-width // 32) * 32
+        return 100 * (1 - used / padded)
+
+    assert (round(padding([])), round(padding(shape_groups(images)))) == (31, 11)
 
 
 def test_groups_are_half_an_octave_wide():
