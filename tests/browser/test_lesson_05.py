@@ -117,3 +117,52 @@ def test_a_slider_of_the_explorer(lesson):
     assert told == words(column(look, fused, row, col))
     shown.area.get_by_role("button", name="reset").click()
     assert eventually(lesson, lambda: code.text_content().endswith("FusionState())"))
+
+
+IN_KERNEL = """async (code) => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const asked = kernel.requestExecute({ code });
+    let text = "";
+    asked.onIOPub = (message) => { text += message.content.text ?? ""; };
+    await asked.done;
+    return text;
+}"""
+SLOW = """
+import time
+import upsnet_lite.viz.explorer as slowed
+quick, fused_at = slowed.fuse, []
+def slowly(scene, state):
+    time.sleep(0.6)
+    fused_at.append(state.score)
+    return quick(scene, state)
+slowed.fuse = slowly
+"""
+
+
+def test_nothing_queues_up_while_a_slow_kernel_is_dragged_along(lesson):
+    shown = part(lesson, "FusionExplorer(")
+    code, sign = shown.area.locator(".upsnet-copy pre"), shown.area.locator(".upsnet-sign")
+    one = shown.area.locator(".widget-hslider", has=lesson.get_by_text("score ≥", exact=True))
+    lesson.evaluate(IN_KERNEL, SLOW)
+    try:
+        one.scroll_into_view_if_needed()
+        start, track = one.locator(".noUi-handle").bounding_box(), one.locator(".noUi-target").bounding_box()
+        x, y = start["x"] + start["width"] / 2, start["y"] + start["height"] / 2
+        lesson.mouse.move(x, y)
+        lesson.mouse.down()
+        seen = []
+        for k in range(1, 31):
+            lesson.mouse.move(x - k * 0.015 * track["width"], y)
+            lesson.wait_for_timeout(40)
+            seen.append(sign.is_visible())
+        lesson.mouse.up()
+        wanted = f"score={float(one.locator('.widget-readout').text_content())}"
+        assert any(seen), "it shows that it works"
+        assert eventually(lesson, lambda: wanted in code.text_content(), 10)
+        answers = int(lesson.evaluate(IN_KERNEL, "print(len(fused_at))"))
+        assert 2 <= answers <= 12, f"{answers} answers to 30 moves: the newest, not each"
+        assert eventually(lesson, lambda: not sign.is_visible())
+    finally:
+        lesson.evaluate(IN_KERNEL, "slowed.fuse = quick")
+    shown.area.get_by_role("button", name="reset").click()
+    assert eventually(lesson, lambda: code.text_content().endswith("FusionState())"))
