@@ -125,6 +125,8 @@ class Live(anywidget.AnyWidget):
       model.on("change:busy", wait);
       show(); say(); wait();
       el.append(img, text, sign);
+      const quiet = () => el.closest(".upsnet-play")?.setAttribute("data-lm-suppress-shortcuts", "true");
+      new IntersectionObserver(quiet).observe(el);  // once it is in the page: the controls' keys are no shortcuts
     }
     export default { render };
     """
@@ -157,6 +159,7 @@ class Play(VBox):
         reset.on_click(lambda _: self.set(**self.start))
         below = self.live if canvas is None else HBox([canvas, self.live], layout=BESIDE)
         super().__init__([HBox([*controls.values(), reset], layout=FORM), below])
+        self.add_class("upsnet-play")
         for control in controls.values():
             control.observe(self.answer, "value")
         self.answer()
