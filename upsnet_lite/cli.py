@@ -248,7 +248,8 @@ def train(
     overrides = parse_settings(options.pop("settings") or [])
     path = train(TrainOptions(images=options.pop("batch_size"), overrides=overrides, **options))
     if was_first():
-        print(f"{path} is trained. Measure it: upsnet-lite eval {out} --data {data} --split val --out {out}/eval")
+        measured = f"--data {data} --split {split.replace('train', 'val')} --out {out}/eval"
+        print(f"{path} is trained. Measure it: upsnet-lite eval {out} {measured}")
 
 
 @command(app, "eval", "eval tiny-shapes --data data/shapes --split val --out runs/eval")
