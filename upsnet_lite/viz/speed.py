@@ -6,6 +6,7 @@ A scene of 128 px with 20 instances. What the browser then draws and the way to 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -20,8 +21,10 @@ from upsnet_lite.viz.explorer import KNOBS, FusionExplorer
 from upsnet_lite.viz.play import Play, seconds
 from upsnet_lite.viz.play_backbone import play_levels
 from upsnet_lite.viz.play_instance import candidates, play_nms
+from upsnet_lite.viz.play_losses import lesson, play_weights
 from upsnet_lite.viz.play_semantic import play_taps
 from upsnet_lite.viz.play_task import play_pq
+from upsnet_lite.viz.play_training import LOG, play_runs
 from upsnet_lite.weights import load
 
 
@@ -36,8 +39,8 @@ def answers(instances: int = 20, images: int = 32, size: int = 128, repeats: int
         image, target = CocoPanoptic(root, "val")[busiest]
         explorer.image.value = busiest
         taken = of_explorer(explorer, repeats)
-    for widget, play in plays(model, image, target).items():
-        taken |= {f"{widget}: {control}": median(found) for control, found in seconds(play).items() if found}
+        for widget, play in (plays(model, image, target) | {"runs": play_runs(three_runs(Path(root)))}).items():
+            taken |= {f"{widget}: {control}": median(found) for control, found in seconds(play).items() if found}
     return taken
 
 
@@ -72,17 +75,30 @@ def middle(call: Callable, values: list, repeats: int) -> float:
 
 
 def plays(model: UPSNet, image: Float[Tensor, "3 H W"], target: Mapping) -> dict[str, Play]:
-    """The forms of lessons 01 to 04 on the same image."""
+    """The forms of lessons 01 to 04 and 06 on the same image."""
     truth, categories = (target["panoptic"], target["segments_info"]), model.categories
     batch = batch_images([image], model.config).tensors
     with torch.no_grad():
         trace = model.trace(image)
     levels = {level: getattr(trace, level)[None] for level in ("P2", "P3", "P4", "P5")}
     things = [categories.things[label - 1].name for label in target["labels"].tolist()]
+    modules = {name: [part] for name, part in model.named_children() if any(True for _ in part.parameters())}
+    weights = {k: getattr(model.config.weights, k) for k in model.config.weights.__dataclass_fields__}
     pool = candidates(model.instance_head, trace.proposals, tuple(image.shape[1:]), 200)
     return {
         "PQ playground": play_pq(truth, categories, image),
         "levels": play_levels(model.backbone, batch, image),
         "taps": play_taps(model.semantic_head.subnet, levels, image, truth, categories, (64, 64)),
         "NMS": play_nms(pool, target["boxes"], things, image),
+        "loss weights": play_weights(lesson(model.losses([image], [target]), modules), weights),
     }
+
+
+def three_runs(root: Path, rows: int = 1000) -> Path:
+    """Logs as long as that of lesson 07's live run."""
+    losses = ("total", "loss_classifier", "loss_semantic", "loss_mask")
+    for n in range(3):
+        lines = [",".join(str(v) for v in (i, *((n + k + 1) / (i + 9) for k in range(4)))) for i in range(1, rows + 1)]
+        (root / f"run{n}").mkdir()
+        (root / f"run{n}" / LOG).write_text("\n".join([",".join(("iteration", *losses)), *lines]), encoding="utf-8")
+    return root
