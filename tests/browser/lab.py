@@ -166,9 +166,11 @@ class Watch:
 
 def open_lesson(page, name: str) -> None:
     """Opens a lesson in the lab and waits for its kernel."""
-    page.evaluate("path => window.jupyterapp.commands.execute('docmanager:open', {path})", f"notebooks/{name}.ipynb")
-    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    opening = "path => window.jupyterapp.commands.execute('docmanager:open', {path}).then(() => null)"
+    page.evaluate(opening, f"notebooks/{name}.ipynb")
+    shown = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # another lesson may lie behind it
+    page.wait_for_selector(f"{shown} .jp-Cell")
+    page.wait_for_selector(f'{shown} .jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
 
 def run_all(page) -> None:

@@ -125,8 +125,13 @@ class Live(anywidget.AnyWidget):
       model.on("change:busy", wait);
       show(); say(); wait();
       el.append(img, text, sign);
-      const quiet = () => el.closest(".upsnet-play")?.setAttribute("data-lm-suppress-shortcuts", "true");
-      new IntersectionObserver(quiet).observe(el);  // once it is in the page: the controls' keys are no shortcuts
+      const quiet = () => {
+        const form = el.closest(".upsnet-play");
+        if (!form || form.dataset.lmSuppressShortcuts) return;
+        form.dataset.lmSuppressShortcuts = "true";
+        form.addEventListener("keydown", (event) => event.stopPropagation());
+      };
+      new IntersectionObserver(quiet).observe(el);  // in the page: keys are the controls', no notebook's
     }
     export default { render };
     """
