@@ -34,9 +34,15 @@ SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page, seen or not
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
+# The kernel is named: before it knows which there are, JupyterLab would ask. What may never end is not waited for here.
+OPEN = """async (path) => {
+    await window.jupyterapp.serviceManager.ready;
+    const widget = await window.jupyterapp.commands.execute("docmanager:open", { path, kernel: { name: "python3" } });
+    widget.sessionContext.ready.then(() => { widget.node.dataset.ready = "yes"; });
+}"""
 RUN = """() => {
     const commands = window.jupyterapp.commands;
-    return commands.execute("notebook:clear-all-cell-outputs").then(() => commands.execute("notebook:run-all-cells"));
+    commands.execute("notebook:clear-all-cell-outputs").then(() => commands.execute("notebook:run-all-cells"));
 }"""
 DONE = """() => {
     const cells = [...document.querySelectorAll(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")];
@@ -166,10 +172,9 @@ class Watch:
 
 def open_lesson(page, name: str) -> None:
     """Opens a lesson in the lab and waits for its kernel."""
-    opening = "path => window.jupyterapp.commands.execute('docmanager:open', {path}).then(() => null)"
-    page.evaluate(opening, f"notebooks/{name}.ipynb")
+    page.evaluate(OPEN, f"notebooks/{name}.ipynb")
     shown = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # another lesson may lie behind it
-    page.wait_for_selector(f"{shown} .jp-Cell")
+    page.wait_for_selector(f"{shown}[data-ready] .jp-Cell")
     page.wait_for_selector(f'{shown} .jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
 
