@@ -24,6 +24,7 @@ from upsnet_lite.viz.play_task import words as pq_words
 from .lab import ROOT, open_lesson, output, run_all
 
 expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=30_000)  # a busy machine is no failure
 BYTES = "img => fetch(img.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)))"
 
 
