@@ -162,6 +162,8 @@ class Play(VBox):
         self.start = self.state()
         reset = Button(description="reset", layout=Layout(width="80px", margin="2px 0 2px 100px"))
         reset.on_click(lambda _: self.set(**self.start))
+        if canvas is not None:
+            self.live.layout = Layout(flex="1 1 300px", max_width="420px")  # beside it, not below, on a narrow page
         below = self.live if canvas is None else HBox([canvas, self.live], layout=BESIDE)
         super().__init__([HBox([*controls.values(), reset], layout=FORM), below])
         self.add_class("upsnet-play")

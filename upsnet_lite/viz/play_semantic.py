@@ -113,7 +113,7 @@ def words(found: Sequence[Taps], at: tuple[int, int], stride: int, level: str) -
         rows = (100 * taps.shares[at]).round().int().view(3, 3).tolist()
         moved = stride * float(offsets(taps, at).norm(dim=-1).max())
         kernel = "  |  ".join("  ".join(f"{v:2}" for v in row) for row in rows)
-        lines.append(f"layer {n}:   {kernel}      the tap that moved most: {moved:.1f} px")
+        lines.append(f"layer {n}:   {kernel}   farthest: {moved:.1f} px")
     return "\n".join(lines)
 
 
