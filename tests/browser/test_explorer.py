@@ -300,16 +300,18 @@ def test_unknown_off_and_minus_infinity(page, canvas, look):
 def test_an_edge_of_the_box_by_mouse_and_by_keyboard(page, canvas, look):
     i = page.locator(".upsnet-instances div", has=page.locator(".look:checked")).get_attribute("data-id")
     (x0, y0, x1, y1), _ = frames(page)
-    page.mouse.move(*at(canvas, (y0 + y1) / 2 - 0.5, x1 - 0.5))
+    middle = (y0 + y1) / 2 - 0.5
+    left, right = at(canvas, middle, (x0 + x1) / 2 - 0.5), at(canvas, middle, x1 - 0.5)
+    page.mouse.move(*right)
+    assert eventually(page, lambda: canvas.evaluate("canvas => canvas.style.cursor") == "ew-resize")
     page.mouse.down()
-    for k in range(1, 21):
-        page.mouse.move(*at(canvas, (y0 + y1) / 2 - 0.5, x1 - 0.5 - k * (x1 - x0) / 40))
+    page.mouse.move(*left, steps=20)
     page.mouse.up()
     page.mouse.move(5, 5)
     half = x1 - (x1 - x0) / 2
     assert eventually(page, lambda: frames(page)[0][2] == pytest.approx(half, abs=1)), "the slider follows"
-    wanted = f"boxes=(({i}, ({x0}, {y0}, {frames(page)[0][2]}, {y1})),)"
-    assert eventually(page, lambda: wanted in code(page), 5), (wanted, code(page))
+    moved = lambda: f"boxes=(({i}, ({x0}, {y0}, {frames(page)[0][2]}, {y1})),)"  # noqa: E731
+    assert eventually(page, lambda: moved() in code(page)), (moved(), code(page))
     fused = shows_what_it_says(page, canvas, look)
     assert len(fused.state.boxes) == 1
     handle = slider(page, "box, y").locator(".noUi-handle").first
