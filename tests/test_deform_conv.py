@@ -210,3 +210,32 @@ def test_aligned_roi_align_of_whole_pixels_is_the_crop() -> None:
     rois = torch.tensor([[0.0, 1, 1, 4, 4]])
     assert torch.equal(roi_align(maps, rois, 3, 1.0, 1, aligned=True)[0, 0], maps[0, 0, 1:4, 1:4])
     assert torch.equal(roi_align(maps, rois, 3, 1.0, 1)[0, 0], maps[0, 0, 1:4, 1:4] + 3.5)
+
+
+def test_a_batch_of_none_gives_none() -> None:
+    x, offset, weight = torch.zeros(0, 4, 6, 5), torch.zeros(0, 18, 6, 5), torch.randn(3, 4, 3, 3)
+    assert deform_conv2d(x, offset, weight, padding=1).shape == (0, 3, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("offset", "weight", "bias", "mask", "said"),
+    [
+        (0, (3, 4, 3, 3), None, None, "offset"),
+        (18, (3, 4, 3, 3), (1,), None, "bias"),
+        (18, (3, 3, 3, 3), None, None, "share out"),
+        (3 * 18, (3, 4, 3, 3), None, None, "share out"),
+        (18, (3, 4, 3, 3), None, 5, "mask"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(offset, weight, bias, mask, said) -> None:
+    x = torch.zeros(1, 4, 6, 5)
+    given = (
+        (None if bias is None else torch.zeros(bias)),
+        1,
+        1,
+        1,
+        (None if mask is None else torch.zeros(1, mask, 6, 5)),
+    )
+    with pytest.raises(Exception, match=said) as error:  # under test the shapes of the signature say it first
+        deform_conv2d(x, torch.zeros(1, offset, 6, 5), torch.zeros(weight), *given)
+    assert isinstance(error.value, ValueError) or "type" in type(error.value).__name__.lower()

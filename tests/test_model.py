@@ -373,6 +373,14 @@ def test_trace_with_a_target_fuses_ground_truth(model) -> None:
     model.zero_grad()
 
 
+def test_the_losses_of_a_trace_are_those_of_its_tensors(model) -> None:
+    trace = model.trace(picture(), truth(3))
+    total = sum(trace.losses.values())
+    for name in ("P2", "P5", "x_stride4"):
+        (gradient,) = torch.autograd.grad(total, getattr(trace, name), retain_graph=True)
+        assert gradient.isfinite().all() and gradient.abs().sum() > 0, name
+
+
 def test_trace_of_an_image_without_instances(model) -> None:
     t = model.trace(picture(), truth(0))
     assert t.z.shape == (S + 1, SIDE, SIDE) and t.x_mask.shape == (0, SIDE, SIDE)
@@ -404,3 +412,20 @@ def test_published_presets_have_their_size(name) -> None:
     assert frozen == {"backbone.body.conv1", "backbone.body.layer1"}
     offsets = [n for n in model.state_dict() if n.startswith("backbone") and "offset.weight" in n]
     assert len(offsets) == {"resnet50": 0, "resnet101_dcn": 4 + 23 + 3}[name]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mask_widths", ()),
+        ("image_mean", (0.5, 0.5)),
+        ("fpn_channels", -4),
+        ("deform_stages", (7,)),
+        ("widths", (16, 16)),
+        ("min_size", 0),
+        ("frozen_stages", 9),
+    ],
+)
+def test_numbers_that_make_no_network_are_named(field, value) -> None:
+    with pytest.raises(ValueError, match=f"^{field}="):
+        UPSNet.from_preset("tiny", 3, 2, **{field: value})

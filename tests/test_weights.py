@@ -65,6 +65,16 @@ def test_a_runs_folder_is_its_model(saved) -> None:
     assert find(saved.parent) == saved and load(str(saved.parent)).categories == CATEGORIES
 
 
+def test_the_folder_of_an_interrupted_run_is_its_checkpoint(model, tmp_path) -> None:
+    state = dict(
+        model=model.state_dict(), optimizer={}, iteration=1, seconds=1.0, description=describe(model), options=""
+    )
+    torch.save(state, tmp_path / "checkpoint.pt")
+    assert find(tmp_path) == tmp_path / "checkpoint.pt" and load(tmp_path).categories == CATEGORIES
+    torch.save(state | dict(model=3), tmp_path / "checkpoint.pt")
+    assert "not a training checkpoint" in refused(tmp_path)
+
+
 def test_half_halves_the_file_and_loads_as_float32(model, saved, tmp_path) -> None:
     save(model, tmp_path / "half.safetensors", half=True)
     assert os.path.getsize(tmp_path / "half.safetensors") < 0.6 * os.path.getsize(saved)

@@ -46,7 +46,9 @@ class Categories:
         found = []
         for n, entry in enumerate(entries):
             try:
-                color = tuple(int(v) for v in entry.get("color", golden_color(n)))
+                color = tuple(entry.get("color", golden_color(n)))
+                if not is_color(color):
+                    raise ValueError("color is not [red, green, blue], each 0 ... 255")
                 found.append(
                     Category(
                         int(entry["id"]),
@@ -56,7 +58,7 @@ class Categories:
                         str(entry.get("supercategory", "")),
                     )
                 )
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise ValueError(f"category number {n} is not a COCO panoptic category ({error!r}): {entry}") from None
         return cls(tuple(found))
 
@@ -132,6 +134,12 @@ class Categories:
 
     def __contains__(self, category_id: object) -> bool:
         return category_id in self._index
+
+
+def is_color(value: object) -> bool:
+    """[red, green, blue] in whole numbers from 0 to 255."""
+    whole = isinstance(value, list | tuple) and len(value) == 3 and all(type(v) is int for v in value)
+    return whole and all(0 <= v <= 255 for v in value)
 
 
 def golden_color(n: int) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 A field's comment is its reason; a figure without one is the release's (UPSNet, section 4, and its experiment files).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 
 BACKBONES = ("narrow", "resnet50", "resnet101")
@@ -96,8 +97,35 @@ class Config:
                 f"backbone {self.backbone!r} with norm {self.norm!r}: choose of {', '.join(BACKBONES)} "
                 f"and of {', '.join(NORMS)}"
             )
-        if len(self.anchor_sizes) != 5:
-            raise ValueError(f"anchor_sizes needs one size for each of P2 … P6, got {self.anchor_sizes}")
+        for name, wanted, fits in self.rules():
+            if not fits:
+                raise ValueError(f"{name}={getattr(self, name)!r}: needs {wanted}")
+
+    def rules(self) -> Iterator[tuple[str, str, bool]]:
+        """(field, what it needs, whether it does): what has the right type and still cannot be a network."""
+        for name, length, of in (
+            ("widths", 4, "res2 … res5"),
+            ("anchor_sizes", 5, "P2 … P6"),
+            ("image_mean", 3, "three channels"),
+            ("image_std", 3, "three channels"),
+        ):
+            yield name, f"one number for each of {of}", len(getattr(self, name)) == length
+        several = "widths", "anchor_sizes", "anchor_ratios", "semantic_widths", "mask_widths", "image_std"
+        for name in several:
+            yield name, "numbers above 0", bool(values := getattr(self, name)) and all(v > 0 for v in values)
+        for name in ("min_size", "max_size", "fpn_channels", "rpn_batch", "rois_per_image", "roi_canonical"):
+            yield name, "more than 0", getattr(self, name) > 0
+        for name in (
+            "box_hidden",
+            "mask_upsampled",
+            "masks_per_image",
+            "detections",
+            "proposals_train",
+            "proposals_test",
+        ):
+            yield name, "more than 0", getattr(self, name) > 0
+        yield "deform_stages", "stages of 3, 4, 5", set(self.deform_stages) <= {3, 4, 5}
+        yield "frozen_stages", "0 … 5", 0 <= self.frozen_stages <= 5
 
 
 TINY = dict(

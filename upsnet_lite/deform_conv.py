@@ -55,7 +55,8 @@ def tap_places(
     """Where each output pixel's taps fall in x, (y, x) in pixels: the regular grid plus the learned offsets."""
     (kh, kw), (sy, sx), (py, px), (dy, dx) = kernel, pair(stride), pair(padding), pair(dilation)
     batch, _, height, width = offset.shape
-    shift = offset.reshape(batch, -1, kh * kw, 2, height, width).permute(0, 4, 5, 2, 1, 3)  # B H W K G 2
+    groups = offset.shape[1] // (2 * kh * kw)
+    shift = offset.reshape(batch, groups, kh * kw, 2, height, width).permute(0, 4, 5, 2, 1, 3)  # B H W K G 2
     steps = lambda n, by, start: torch.arange(n, device=offset.device, dtype=offset.dtype) * by + start  # noqa: E731
     tap_y, tap_x = torch.meshgrid(steps(kh, dy, -py), steps(kw, dx, -px), indexing="ij")
     y = steps(height, sy, 0)[:, None, None, None] + tap_y.reshape(-1, 1)
@@ -82,7 +83,7 @@ def deform_conv2d_gather(x, offset, weight, bias=None, stride=1, padding=0, dila
     columns = gather_sum(rows, index.reshape(-1, 4), corner_weight.reshape(-1, 4).to(rows.dtype))
 
     if c_group == channels:
-        out = columns.view(-1, taps * channels) @ weight.permute(2, 3, 1, 0).reshape(-1, c_out)
+        out = columns.view(batch * h_out * w_out, taps * channels) @ weight.permute(2, 3, 1, 0).reshape(-1, c_out)
     else:
         split = channels // c_group
         columns = columns.view(-1, taps, split, c_group)
@@ -105,15 +106,24 @@ def deform_conv2d(
     """Deformable convolution with the meaning of `torchvision.ops.deform_conv2d`.
 
     `offset` holds (Δy, Δx) in pixels of x for each of the K taps (times the offset groups), rows first. Zero offsets
-    give a plain convolution. Raises ValueError where the offset's shape does not fit.
+    give a plain convolution. Raises ValueError where the shapes do not fit.
     """
     (kh, kw), (sy, sx), (py, px), (dy, dx) = weight.shape[2:], pair(stride), pair(padding), pair(dilation)
     h_out = (x.shape[2] + 2 * py - dy * (kh - 1) - 1) // sy + 1
     w_out = (x.shape[3] + 2 * px - dx * (kw - 1) - 1) // sx + 1
-    if offset.shape[1] % (2 * kh * kw) or (len(offset), *offset.shape[2:]) != (len(x), h_out, w_out):
+    groups = offset.shape[1] // (2 * kh * kw)
+    if not groups or offset.shape[1] % (2 * kh * kw) or (len(offset), *offset.shape[2:]) != (len(x), h_out, w_out):
         raise ValueError(
             f"offset is {tuple(offset.shape)}, expected ({len(x)}, a multiple of {2 * kh * kw}, {h_out}, {w_out})"
         )
+    if x.shape[1] % groups or x.shape[1] % weight.shape[1] or len(weight) % (x.shape[1] // weight.shape[1]):
+        raise ValueError(
+            f"{x.shape[1]} channels do not share out to weight {tuple(weight.shape)}, {groups} offset groups"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias is {tuple(bias.shape)}, expected ({len(weight)},)")
+    if mask is not None and mask.shape != (len(x), groups * kh * kw, h_out, w_out):
+        raise ValueError(f"mask is {tuple(mask.shape)}, expected {(len(x), groups * kh * kw, h_out, w_out)}")
     if x.is_cuda:
         return torchvision.ops.deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
     with torch.autocast("cpu", enabled=False):  # embedding_bag knows no bf16 weights

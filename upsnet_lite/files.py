@@ -29,7 +29,11 @@ def inside(root: Path, name: str) -> Path:
     """`root / name`; UserError where a name taken from a JSON would lead out of root (`..`, absolute, symlink)."""
     root = Path(root)
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        within = path.resolve().is_relative_to(root.resolve())
+    except (ValueError, OSError):  # a NUL, half a character, a loop of links
+        raise UserError(f"file name {name!r} cannot be one; fix the file that names it") from None
+    if not within:
         raise UserError(f"file name {name!r} leads out of {root}; fix the file that names it")
     return path
 
@@ -42,6 +46,8 @@ def read_json(path: Path) -> dict:
         raise UserError(f"{path} is missing") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid JSON: nested too deeply") from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(found, dict):

@@ -166,10 +166,15 @@ class UPSNet(nn.Module):
         """The eight losses, unweighted."""
         check_targets(images, image_targets, self.config)
         batch = batch_images(images, self.config)
-        image_targets = [resize_target(t, s) for t, s in zip(image_targets, batch.image_sizes, strict=True)]
         pyramid = self.backbone(batch.tensors)
         x = self.semantic_head(pyramid).float()
-        proposals = self.instance_head.propose(pyramid, batch)
+        return self.losses_of(pyramid, x, self.instance_head.propose(pyramid, batch), batch, image_targets)
+
+    def losses_of(
+        self, pyramid: dict[str, Tensor], x: Tensor, proposals: Proposals, batch: ImageList, image_targets: list[dict]
+    ) -> dict[str, Tensor]:
+        """The same from what the stages gave, in the order of the weights."""
+        image_targets = [resize_target(t, s) for t, s in zip(image_targets, batch.image_sizes, strict=True)]
         found = self.semantic_losses(x, image_targets, batch) | self.rpn_losses(proposals, image_targets)
         found |= self.box_and_mask_losses(pyramid, proposals, image_targets)
         found |= self.panoptic_loss(pyramid, x, image_targets)
@@ -288,7 +293,7 @@ class UPSNet(nn.Module):
             winner=winner,
             panoptic=panoptic,
             segments_info=infos,
-            losses=None if target is None else self.losses([image], [target]),
+            losses=None if target is None else self.losses_of(pyramid, x_stride4[None], proposals, batch, [target]),
         )
 
 

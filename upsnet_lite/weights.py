@@ -55,14 +55,17 @@ def save(model: UPSNet, path: str | Path, half: bool = False, notes: dict[str, s
 def find(path_or_name: str | Path) -> Path:
     """The file meant by a path, a training run's folder or a shipped name; UserError where there is none."""
     path = Path(path_or_name)
-    if path.is_dir():
-        path = path / "model.safetensors"
+    if path.is_dir():  # a run that was interrupted has only its checkpoint
+        whole, checkpoint = path / "model.safetensors", path / "checkpoint.pt"
+        path = whole if whole.is_file() else checkpoint
     if path.is_file():
         return path
     if (SHIPPED / f"{path_or_name}.safetensors").is_file() and Path(path_or_name).name == str(path_or_name):
         return SHIPPED / f"{path_or_name}.safetensors"
     names = ", ".join(shipped()) or "none"
-    raise UserError(f"{path_or_name}: no such checkpoint; give a .safetensors file, a run's folder or a name ({names})")
+    raise UserError(
+        f"{path_or_name}: no such checkpoint; give a .safetensors or .pt file, a run's folder or a name ({names})"
+    )
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -93,7 +96,7 @@ def load(path_or_name: str | Path) -> UPSNet:
     tensors, description = read(path)
     try:
         model = build(description)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise UserError(f"{path} does not describe a UPSNet-lite model ({error!r}); is it another program's?") from None
     try:
         model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})

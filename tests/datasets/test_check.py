@@ -202,3 +202,40 @@ def walk(value):
         yield value, key
         if isinstance(inner, dict | list):
             yield from walk(inner)
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value", "said"),
+    [
+        ("images", "file_name", "a\0b.jpg", "cannot be one"),
+        ("images", "file_name", "\ud800.jpg", "cannot be one"),
+        ("categories", "color", None, "'color' is None"),
+        ("categories", "color", [1, 2], "'color' is [1, 2]"),
+        ("segments_info", "bbox", [10**400, 0, 1, 1], "is not [x, y, width, height]"),
+    ],
+)
+def test_what_no_reader_could_digest_is_a_row_like_others(shapes_root, tmp_path, key, field, value, said):
+    root = shutil.copytree(shapes_root, tmp_path / "data")
+    path = root / "annotations/panoptic_val.json"
+    content = json.loads(path.read_text())
+    entry = content["annotations"][0]["segments_info"][0] if key == "segments_info" else content[key][0]
+    entry[field] = value
+    content["images"][1]["height"] = 7  # found all the same
+    path.write_text(json.dumps(content))
+    found = [p.what for p in check(root)]
+    assert any(said in what for what in found) and any("7" in what for what in found)
+
+
+def test_nesting_without_end_is_a_row(shapes_root, tmp_path):
+    root = shutil.copytree(shapes_root, tmp_path / "data")
+    (root / "annotations/panoptic_val.json").write_text("[" * 200_000)
+    assert ["nested too deeply" in p.what for p in check(root)] == [True]
+
+
+def test_two_annotations_of_one_png_are_found(shapes_root, tmp_path):
+    root = shutil.copytree(shapes_root, tmp_path / "data")
+    path = root / "annotations/panoptic_val.json"
+    content = json.loads(path.read_text())
+    content["annotations"][1]["file_name"] = content["annotations"][0]["file_name"]
+    path.write_text(json.dumps(content))
+    assert any("stands 2 times" in p.what for p in check(root))

@@ -167,3 +167,19 @@ def test_a_name_stands_on_its_segment_also_where_the_middle_is_a_hole():
     assert wide_place(ring)[2] == 20 and ring[wide_place(ring)[1], wide_place(ring)[0]]
     assert wide_place(np.zeros((3, 3), dtype=bool)) == (0, 0, 0)
     assert wide_place(np.array([[0, 0, 0, 0], [1, 1, 0, 1]], dtype=bool)) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("foreign", ["photo.json", "photo_overlay.png"])
+def test_files_that_no_prediction_wrote_stay(tmp_path, foreign):
+    picture(tmp_path / "photo.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / foreign).write_text('{"shapes": []}')
+    with pytest.raises(UserError, match=f"{foreign} is there already"):
+        predict(Halves(), [tmp_path / "photo.jpg"], tmp_path / "out")
+    assert files(tmp_path / "out") == [foreign]
+
+
+def test_a_prediction_replaces_its_own_files(tmp_path):
+    picture(tmp_path / "photo.jpg")
+    first = predict(Halves(), [tmp_path / "photo.jpg"], tmp_path / "out")
+    assert predict(Halves(), [tmp_path / "photo.jpg"], tmp_path / "out") == first

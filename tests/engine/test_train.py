@@ -316,6 +316,13 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_it_spoils_the_checkp
     assert read_checkpoint(options.out)["iteration"] == 6
 
 
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_nothing(options, monkeypatch):
+    forward = UPSNet.forward
+    monkeypatch.setattr(UPSNet, "forward", lambda *a: {k: v * torch.nan for k, v in forward(*a).items()})
+    line_of(options)
+    assert not options.out.exists()
+
+
 def test_gradients_are_clipped(options, monkeypatch):
     """With plain gradient descent and a norm of at most 1e-3, a step moves the weights by at most lr times 1e-3."""
     recipe = replace(RECIPES["tiny"], optimizer="sgd", momentum=0.0, weight_decay=0.0, clip=1e-3, warmup=0.0)

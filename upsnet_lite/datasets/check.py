@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..categories import is_color
 from ..files import UserError, inside, read_json
 from .coco_panoptic import read_png, splits
 from .images import read_image, words
@@ -92,11 +93,20 @@ def check_json(file: str, content: dict) -> Found:
         for n, entry in enumerate(content[key]):
             for field in lacking(entry, fields):
                 yield file, f"{key}[{n}]: {field}", "write it as in COCO's panoptic JSON"
-    for key, field in (("images", "id"), ("images", "file_name"), ("annotations", "image_id"), ("categories", "id")):
+    for key, field in (
+        ("images", "id"),
+        ("images", "file_name"),
+        ("annotations", "image_id"),
+        ("annotations", "file_name"),
+        ("categories", "id"),
+    ):
         counts = Counter(e[field] for e in entries(content, key) if isinstance(e.get(field), int | str))
         for value, times in counts.items():
             if times > 1:
                 yield file, f"{key}: {field} {value!r} stands {times} times", "give each its own"
+    for n, entry in enumerate(entries(content, "categories")):
+        if "color" in entry and not is_color(entry["color"]):
+            yield file, f"categories[{n}]: 'color' is {entry['color']!r}", "write [red, green, blue], each 0 ... 255"
     annotated = {number(a, "image_id") for a in entries(content, "annotations")}
     known = {number(i, "id") for i in entries(content, "images")}
     for image in entries(content, "images"):
@@ -207,7 +217,7 @@ def check_segment(segment: dict, ids: np.ndarray | None, areas: dict, category_i
     if isinstance(box, list):
         try:
             x, y, w, h = map(float, box)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             yield f"box {box} is not [x, y, width, height]", "write four numbers"
             return
         if not (x >= 0 and y >= 0 and w >= 0 and h >= 0 and x + w <= ids.shape[1] and y + h <= ids.shape[0]):

@@ -125,7 +125,7 @@ def paired(json_path: Path, images: list, annotations: list) -> list[dict]:
                     raise TypeError(f"file_name {part['file_name']!r}")
             if not isinstance(by_image[entry["id"]]["segments_info"], list):
                 raise TypeError("segments_info is no list")
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{json_path}: an image or annotation is malformed ({error!r}); run the data check") from None
     return [by_image[i["id"]] for i in images]
 
@@ -147,7 +147,7 @@ def target_of(ids: Int[np.ndarray, "H W"], segments: list, categories: Categorie
     """Segment ids and what the JSON says of them -> semantic map, instances and the raw segments."""
     try:
         known = sorted((int(s["id"]), int(s["category_id"]), bool(s.get("iscrowd", 0))) for s in segments)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{png}: its segments_info is malformed ({error!r}); run the data check") from None
     class_of = np.full(len(known) + 1, IGNORE)
     for position, (_, category_id, _) in enumerate(known, 1):

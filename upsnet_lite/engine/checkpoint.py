@@ -6,7 +6,7 @@ import torch
 
 from ..files import UserError, write_aside
 
-PARTS = {"model", "optimizer", "iteration", "seconds", "description", "options"}
+PARTS = dict(model=dict, optimizer=dict, iteration=int, seconds=float, description=dict, options=str)
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -28,6 +28,6 @@ def read_checkpoint(path: Path) -> dict:
         raise UserError(f"{path}: no such checkpoint; give the checkpoint.pt of a run, or its folder") from None
     except Exception:  # on damaged bytes the unpickler raises whatever its broken instructions lead to
         raise UserError(f"{path} is not a readable training checkpoint; give the checkpoint.pt of a run") from None
-    if not isinstance(state, dict) or not set(state) >= PARTS:
+    if not isinstance(state, dict) or not all(isinstance(state.get(k), kind) for k, kind in PARTS.items()):
         raise UserError(f"{path} is not a training checkpoint of UPSNet-lite; give the checkpoint.pt of a run")
     return state

@@ -14,7 +14,7 @@ class Log:
     """Appends a row per iteration; a resumed run first drops the rows after its checkpoint."""
 
     def __init__(self, out: Path, losses: list[str], start: int, tensorboard: bool = True) -> None:
-        self.path, self.columns = out / "metrics.csv", [*COLUMNS, *losses]
+        self.path, self.columns, self.made = out / "metrics.csv", [*COLUMNS, *losses], not out.exists()
         if start and self.path.is_file():
             with self.path.open(newline="") as file:
                 whole = [row for row in csv.reader(file) if len(row) == len(self.columns)]  # a kill can cut the last
@@ -56,3 +56,7 @@ class Log:
         self.file.close()
         if self.board:
             self.board.close()
+        if not (self.path.with_name("checkpoint.pt")).exists():  # it failed before there was anything to go on from
+            self.path.unlink()
+            if self.made and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..categories import Categories
 from ..datasets.ids import write_ids
 from ..datasets.images import read_image
-from ..files import UserError, write_aside
+from ..files import UserError, read_json, write_aside
 from ..panoptic_quality import rank_of_id
 from .evaluate import evaluating
 
@@ -44,7 +44,7 @@ def predict(
     """Writes three files for each image, one image after the other; returns the paths of the JSONs.
 
     inputs     image files, and folders whose images are found recursively, by suffix, hidden ones left out
-    out        results of the same name are replaced; where it lies inside an input folder, it is not searched itself
+    out        its own results of the same name are replaced; where it lies inside an input, it is not searched itself
     device     the model is moved there and left there; None: where it is
     progress   called with (images done, images in all)
 
@@ -55,6 +55,8 @@ def predict(
     jobs = named_images([Path(i) for i in inputs], out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the results")
+    for name in jobs:
+        refuse_foreign(out / name)
     if device is not None:
         model.to(device)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -115,6 +117,23 @@ def images_of(given: Path, out: Path) -> list[tuple[Path, str]]:
 # ------------------------------------------------------------------------------------------------- what is written
 
 
+def refuse_foreign(base: Path) -> None:
+    """UserError where a file that no prediction wrote stands at one of the three places."""
+    picture, ids, described = places(base)
+    try:
+        ours = described.exists() and read_json(described).get("file_name") == ids.name
+    except UserError:
+        ours = False
+    for path in () if ours else (described, picture, ids):
+        if path.exists():
+            raise UserError(f"{path} is there already and no prediction of ours; name another folder for the results")
+
+
+def places(base: Path) -> tuple[Path, Path, Path]:
+    """base_overlay.png, base_panoptic.png, base.json."""
+    return tuple(base.with_name(f"{base.name}{end}") for end in ("_overlay.png", "_panoptic.png", ".json"))
+
+
 def write_result(
     base: Path, source: Path, image: Float[Tensor, "3 H W"], found: Mapping, categories: Categories
 ) -> Path:
@@ -123,21 +142,22 @@ def write_result(
     picture = draw_names(
         overlay(image, panoptic, found["segments_info"], categories), panoptic, found["segments_info"], categories
     )
-    with write_aside(base.with_name(f"{base.name}_overlay.png")) as aside:
+    at_picture, at_ids, at_json = places(base)
+    with write_aside(at_picture) as aside:
         picture.save(aside)
-    with write_aside(base.with_name(f"{base.name}_panoptic.png")) as aside:
+    with write_aside(at_ids) as aside:
         write_ids(aside, panoptic.numpy())
     content = {
         "image": source.name,
         "height": panoptic.shape[0],
         "width": panoptic.shape[1],
-        "file_name": f"{base.name}_panoptic.png",
+        "file_name": at_ids.name,
         "unknown_area": int((panoptic == 0).sum()),
         "segments_info": [{**s, "name": name_of(s, categories)} for s in found["segments_info"]],
     }
-    with write_aside(base.with_name(f"{base.name}.json")) as aside:
+    with write_aside(at_json) as aside:
         aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return base.with_name(f"{base.name}.json")
+    return at_json
 
 
 def name_of(segment: Mapping, categories: Categories) -> str:
