@@ -23,8 +23,9 @@ help:
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------
 
-# Nothing where .venv is missing, was left half made, lost its Python or has too old a one: it is then made anew.
-usable := $(shell [ ! -e $(VENV)/.unfinished ] && $(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo yes)
+# Nothing where .venv is missing, was left half made, lost its Python, has too old a one or is to be cleaned first: it is
+# then made anew.
+usable := $(if $(filter clean,$(MAKECMDGOALS)),,$(shell [ ! -e $(VENV)/.unfinished ] && $(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo yes))
 
 venv:
 	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10); do \
