@@ -20,7 +20,7 @@ ALSO = {
     "segments": {"panoptic_head"},  # a mask is pruned with the very pixels with which it is fused
     "weights": {"engine.checkpoint"},  # a run's checkpoint can be loaded as a model
 }
-TOP = ("viz", "course", "cli", "__main__", "bench")  # nothing below imports these
+TOP = ("viz", "course", "cli", "cli_data", "terminal", "__main__", "bench")  # nothing below imports these
 HEAVY = """
     lightning_fabric lightning safetensors typer rich tqdm matplotlib IPython ipywidgets ipykernel anywidget
     jupyterlab pycocotools panopticapi scipy pandas tensorboard nbgrader beartype hypothesis
@@ -67,7 +67,7 @@ def layer(module: str) -> str:
 
 def test_the_parser_sees_what_it_should():
     assert "config" in project_imports("backbone") and "torch" in third_party("backbone", True)
-    assert "datasets.shapes" in project_imports("cli"), "imports inside functions count, too"
+    assert "datasets.shapes" in project_imports("cli_data"), "imports inside functions count, too"
     assert "rich" in third_party("cli", False) - third_party("cli", True)
 
 

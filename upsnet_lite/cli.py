@@ -1,52 +1,20 @@
-"""The command line: one thin function per command. Torch and the rest are imported when a command runs, not before.
-
-Exit codes: 0 done, 1 the user's input or machine was at fault (one line on stderr), 2 wrong options, 130 interrupted.
-"""
+"""The command line: one thin function per command. Torch and the rest are imported when a command runs, not before."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from .cli_data import data
 from .course import commands
 from .files import UserError, read_json
+from .terminal import Commands, Out, command, progress_bar, show
 
-Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Data = Annotated[Path, typer.Option(help="Folder of a data set in COCO's panoptic layout.")]
 Checkpoint = Annotated[str, typer.Argument(help="A file, or a shipped name such as tiny-shapes.")]
 METRICS = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "AP_mask")
-
-
-class Commands(typer.core.TyperGroup):
-    """What a user can meet becomes one line and an exit code; anything else is our mistake and keeps its traceback."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            fail(str(error))
-        except BrokenPipeError:  # the reader of our output went away: `upsnet-lite ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        except OSError as error:  # disk full, no permission
-            fail(f"{error.filename or 'a file'}: {error.strerror or error}")
-        except KeyboardInterrupt:
-            fail("interrupted", 130)
-
-
-def fail(line: str, code: int = 1) -> None:
-    print(f"upsnet-lite: {' '.join(line.split())}", file=sys.stderr)
-    raise typer.Exit(code) from None
-
-
-def command(group: typer.Typer, name: str, example: str) -> Callable:
-    """Registers a command whose --help ends with an example."""
-    return group.command(name, epilog=f"Example:  upsnet-lite {example}", no_args_is_help=False)
-
 
 app = typer.Typer(
     cls=Commands,
@@ -57,35 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-data = typer.Typer(help="Draw, download, convert or check a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(commands.exercise, name="exercise")
 app.add_typer(commands.course, name="course")
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, where that is a terminal; yields progress(done, total)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def show(*head: str, rows: Iterable[Sequence]) -> None:
-    """A table on stdout; numbers with one decimal, None as a dash."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*head)
-    for row in rows:
-        table.add_row(*(Text(v if isinstance(v, str) else "-" if v is None else f"{v:.1f}") for v in row))
-    Console().print(table)
 
 
 def chosen(device: str) -> str:
@@ -99,107 +41,6 @@ def chosen(device: str) -> str:
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         raise UserError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from None
     return device
-
-
-@command(data, "shapes", "data shapes --out data/shapes --train 2000 --val 200")
-def data_shapes(
-    out: Out,
-    train: Annotated[int, typer.Option(help="Images in the split 'train'.")] = 2000,
-    val: Annotated[int, typer.Option(help="Images in the split 'val'.")] = 200,
-    size: Annotated[int, typer.Option(help="Pixels per side.")] = 128,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same images.")] = 0,
-) -> None:
-    """Draw the embedded data set: synthetic scenes in COCO's panoptic layout."""
-    from .datasets.shapes import write_shapes
-
-    with progress_bar("drawing") as progress:
-        drawn = write_shapes(out, train, val, size, seed, progress)
-    print(f"{train} + {val} images {'written to' if drawn else 'stand already in'} {out}")
-
-
-@command(data, "from-masks", "data from-masks photos/ masks/ --thing leaf --out data/leaves")
-def data_from_masks(
-    images: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    masks: Annotated[Path, typer.Argument(help="Folder of PNGs of the same names: each value but 0 is one object.")],
-    thing: Annotated[str, typer.Option(help="What the objects are.")],
-    out: Out,
-    rest: Annotated[str, typer.Option(help="What the rest is, the value 0.")] = "background",
-    val: Annotated[float, typer.Option(help="Share of the images in the split 'val'.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
-) -> None:
-    """Turn instance-id PNGs into a data set, and check it."""
-    from .datasets.own import from_masks
-
-    with progress_bar("converting") as progress:
-        counts = from_masks(images, masks, thing, out, rest, val, seed, progress)
-    written(out, counts)
-
-
-@command(data, "from-coco", "data from-coco instances.json photos/ --out data/mine")
-def data_from_coco(
-    json_file: Annotated[Path, typer.Argument(help="COCO detection JSON with polygons or RLE.")],
-    images: Annotated[Path, typer.Argument(help="Folder of its images.")],
-    out: Out,
-    semantic: Annotated[Path | None, typer.Option(help="Folder of PNGs of stuff values; 0 and 255 are void.")] = None,
-    stuff: Annotated[str, typer.Option(help="Names of the values 1, 2, ...: sky,water")] = "",
-    val: Annotated[float, typer.Option(help="Share of the images in the split 'val'.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
-) -> None:
-    """Turn a COCO detection JSON into a data set, and check it."""
-    from .datasets.own import from_coco
-
-    with progress_bar("converting") as progress:
-        counts = from_coco(json_file, images, out, semantic, names(stuff), val, seed, progress)
-    written(out, counts)
-
-
-@command(data, "coco128", "data coco128 --out data/coco128")
-def data_coco128(out: Out) -> None:
-    """Download a small public subset of COCO (42 MB), and check it."""
-    from .datasets.coco_subset import coco128
-
-    with progress_bar("fetching") as progress:
-        data_root = coco128(out, progress=progress)
-    data_check(data_root)
-
-
-@command(data, "coco", "data coco --images 500 --split train2017 --classes person,dog --out data/coco")
-def data_coco(
-    out: Out,
-    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 500,
-    split: Annotated[str, typer.Option(help="train2017 or val2017.")] = "train2017",
-    classes: Annotated[str, typer.Option(help="Only images that show one of these: person,dog")] = "",
-    seed: Annotated[int, typer.Option(help="The same seed chooses the same images.")] = 0,
-) -> None:
-    """Download a balanced choice of COCO's images (its annotations, 0.8 GB, once), and check it."""
-    from .datasets.coco_subset import coco
-
-    with progress_bar("fetching") as progress:
-        coco(out, images, split, names(classes) or None, seed, progress=progress)
-    data_check(out)
-
-
-def names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def written(out: Path, counts: dict[str, int]) -> None:
-    print(" + ".join(f"{count} {split}" for split, count in counts.items()), f"images written to {out}")
-    data_check(out)
-
-
-@command(data, "check", "data check data/shapes")
-def data_check(root: Annotated[Path, typer.Argument(help="Folder in COCO's panoptic layout.")]) -> None:
-    """Read every file and list every problem; the exit code is 1 if there is one."""
-    from .datasets.check import check
-
-    with progress_bar("checking") as progress:
-        problems = check(root, progress)
-    if not problems:
-        print(f"{root}: no problem found")
-        return
-    show("split", "file", "problem", "what to do", rows=[(p.split, p.file, p.what, p.advice) for p in problems])
-    fail(f"{len(problems)} problems in {root}")
 
 
 @command(app, "train", "train --preset tiny --data data/shapes --out runs/first --minutes 10")
@@ -341,6 +182,7 @@ def open_lab(start: Path, port: int, browser: bool) -> None:
     flags = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", f"--ServerApp.root_dir={root}"]
     flags += [] if browser else ["--no-browser"]
     flags += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    flags += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # offline
     flags += [f"--LabApp.default_url=/lab/tree/{start.as_posix()}"]  # the printed address leads there, too
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *flags])
 

@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-exercise = typer.Typer(help="Exercises: open one, check it, take a hint.", no_args_is_help=True)
-course = typer.Typer(help="For teachers: release the exercises, grade a class.", no_args_is_help=True)
+exercise = typer.Typer(
+    help="Exercises: open one, check it, take a hint.",
+    epilog="Example:  upsnet-lite exercise open 1",
+    no_args_is_help=True,
+)
+course = typer.Typer(
+    help="For teachers: release the exercises, grade a class.",
+    epilog="Example:  upsnet-lite course grade submitted/",
+    no_args_is_help=True,
+)
 Number = Annotated[str, typer.Argument(metavar="N", help="Number or name of an exercise.")]
 BAR = 24  # characters
 
@@ -32,7 +40,7 @@ def one(which: str):
 @command(exercise, "list", "exercise list")
 def list_() -> None:
     """The exercises, their points and yours."""
-    from ..cli import show
+    from ..terminal import show
     from .learner import standing
 
     rows = [(str(e.number), e.name, title, f"{got:g} of {most:g}") for e, title, got, most, _ in standing()]
@@ -56,7 +64,7 @@ def open_(
 @command(exercise, "check", "exercise check 1")
 def check(n: Number) -> None:
     """Run your copy and say what each part earns; the exit code is 1 while something is missing."""
-    from ..cli import show
+    from ..terminal import show
     from .learner import checked, keep
 
     found = one(n)
@@ -92,7 +100,7 @@ def hint(
 @command(exercise, "progress", "exercise progress")
 def progress() -> None:
     """How far you are in the course."""
-    from ..cli import show
+    from ..terminal import show
     from .learner import standing
 
     table = standing()
@@ -167,7 +175,7 @@ def grade(
     jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 2,
 ) -> None:
     """Grade DIR/STUDENT/*.ipynb, each in a sandbox: CSV, HTML feedback and nbgrader's gradebook."""
-    from ..cli import progress_bar
+    from ..terminal import progress_bar
     from .grade import grade
     from .isolated import Limits
 
@@ -181,7 +189,7 @@ def grade(
 @command(course, "report", "course report graded")
 def report(out: Annotated[Path, typer.Argument(help="Folder that `course grade` wrote.")] = Path("graded")) -> None:
     """Points of everybody, with what was graded by hand meanwhile; `+ ?`: something waits for that."""
-    from ..cli import show
+    from ..terminal import show
     from .grade import report
 
     head, rows = report(out)
