@@ -68,7 +68,7 @@ def layer(module: str) -> str:
 def test_the_parser_sees_what_it_should():
     assert "config" in project_imports("backbone") and "torch" in third_party("backbone", True)
     assert "datasets.shapes" in project_imports("cli_data"), "imports inside functions count, too"
-    assert "rich" in third_party("cli", False) - third_party("cli", True)
+    assert "rich" in third_party("terminal", False) - third_party("terminal", True)
 
 
 @pytest.mark.parametrize("module", EQUATIONS)
