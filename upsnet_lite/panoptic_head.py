@@ -146,7 +146,8 @@ class PanopticHead(nn.Module):
         classes: Int[Tensor, " N_inst"],
         mask_logits: Float[Tensor, "N_inst h w"],
     ) -> Int[Tensor, "H W"]:
-        """argmax of z over its channels without building z; equal to it on every pixel, ties included.
+        """argmax of z over its channels without building z; equal to it on every pixel, ties included, where z is
+        not NaN (as −inf − (−inf) of the unknown channel would be).
 
         A running maximum: each instance is visited only inside its box. Outside, all instances share one value, so
         of these only the first that does not cover the pixel can win.
