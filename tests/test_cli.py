@@ -164,6 +164,8 @@ def test_check_lists_every_problem(run, shapes_root, tmp_path):
     code, out, err = run("data", "check", root)
     assert code == 1 and first.name in out and second.name in out
     assert "2 problems" in err
+    shutil.copy(shapes_root / "val" / first.name, first)
+    assert "1 problem in" in run("data", "check", root)[2]
 
 
 def test_a_device_that_is_not_there_is_refused(refused, trained, shapes_root, tmp_path):

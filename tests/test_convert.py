@@ -279,9 +279,10 @@ def test_every_released_entry_is_used_once_and_every_parameter_set(name, tmp_pat
 
 def test_what_is_no_release_is_refused(tmp_path):
     path = tmp_path / "some.pth"
-    torch.save({"weight": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match="not a checkpoint that UPSNet's authors released"):
-        weights.load(path)
+    for content in ({"weight": torch.zeros(1)}, {}, {"fcn_head.score.weight": torch.tensor(1.0)}):
+        torch.save(content, path)
+        with pytest.raises(UserError, match="some.pth is not a checkpoint that UPSNet's authors released"):
+            weights.load(path)
     state = released(**RELEASES["resnet50 cityscapes"])
     torch.save(state | {"fpn.strange.weight": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="entry 'fpn.strange.weight' is unknown"):

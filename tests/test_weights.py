@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from upsnet_lite import UPSNet, load
 from upsnet_lite.categories import Categories
 from upsnet_lite.convert import read_state
-from upsnet_lite.engine.checkpoint import read_checkpoint
+from upsnet_lite.engine.checkpoint import read_checkpoint, write_checkpoint
 from upsnet_lite.files import UserError
 from upsnet_lite.weights import build, describe, find, save, shipped
 
@@ -41,6 +42,13 @@ def saved(model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
     save(model, path, notes={"minutes": "2"})
     return path
+
+
+def checkpoint(model: UPSNet, folder: Path, /, **parts) -> Path:
+    """The checkpoint.pt of a run, with these parts replaced."""
+    whole = dict(model=model.state_dict(), optimizer={}, iteration=3, seconds=1.0, description=describe(model))
+    write_checkpoint(folder, whole | {"options": "{}"} | parts)
+    return folder / "checkpoint.pt"
 
 
 def rewritten(saved: Path, to: Path, **metadata: str) -> Path:
@@ -147,7 +155,20 @@ def test_a_header_that_makes_no_sense(saved, tmp_path, metadata) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"backbone": "resnet7"}, {"norm": "none"}, {"widths": 3}, {"weights": {"loss_x": 1}}], ids=str
+    "change",
+    [
+        {"backbone": "resnet7"},
+        {"norm": "none"},
+        {"widths": 3},
+        {"weights": {"loss_x": 1}},
+        {"mask_widths": []},
+        {"fpn_channels": -4},
+        {"fpn_channels": 10**13},
+        {"fpn_channels": 10**30},
+        {"min_size": "a"},
+        {"num_stuff": "a"},
+    ],
+    ids=str,
 )
 def test_an_option_that_makes_no_sense(model, saved, tmp_path, change) -> None:
     config = json.loads(describe(model)["config"]) | change
@@ -185,6 +206,30 @@ def test_saving_that_fails_leaves_nothing(model, tmp_path) -> None:
     with pytest.raises(Exception, match="(?i)metadata|str|argument"):
         save(model, tmp_path / "m.safetensors", notes={"minutes": 2})
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"model": 3}, {"model": {"a": 1}}, {"model": {1: torch.zeros(1)}}, {"description": []},
+        {"description": {"config": 3}}, {"iteration": "many"}, {"seconds": None}, {"options": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_with_a_part_of_another_kind(model, tmp_path, parts) -> None:
+    assert "checkpoint.pt is not a training checkpoint of UPSNet-lite" in refused(checkpoint(model, tmp_path, **parts))
+
+
+@pytest.mark.parametrize("description", [{}, {"config": "3", "categories": ""}], ids=str)
+def test_a_checkpoint_that_describes_nothing(model, tmp_path, description) -> None:
+    path = checkpoint(model, tmp_path, description=description)
+    assert "does not describe a UPSNet-lite model" in refused(path)
+
+
+def test_a_file_of_another_pickle_protocol_is_refused_without_a_warning(tmp_path, recwarn) -> None:
+    (tmp_path / "other.pt").write_bytes(pickle.dumps({"model": 1}, protocol=4))
+    refused(tmp_path / "other.pt")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("reader", [read_checkpoint, read_state])

@@ -112,4 +112,4 @@ def data_check(root: Annotated[Path, typer.Argument(help="Folder in COCO's panop
         print(f"{root}: no problem found")
         return
     show("split", "file", "problem", "what to do", rows=[(p.split, p.file, p.what, p.advice) for p in problems])
-    fail(f"{len(problems)} problems in {root}")
+    fail(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} in {root}")

@@ -126,6 +126,10 @@ class Config:
             yield name, "more than 0", getattr(self, name) > 0
         yield "deform_stages", "stages of 3, 4, 5", set(self.deform_stages) <= {3, 4, 5}
         yield "frozen_stages", "0 … 5", 0 <= self.frozen_stages <= 5
+        for name in ("rpn_nms", "roi_fg_share", "roi_fg_iou", "box_nms", "keep_share", "panoptic_nms", "mask_overlap"):
+            yield name, "a share, 0 … 1", 0 <= getattr(self, name) <= 1
+        yield "rpn_fg_iou", "a share, 0 … 1, at least rpn_bg_iou", 0 <= self.rpn_bg_iou <= self.rpn_fg_iou <= 1
+        yield "stuff_area", "0 or more", self.stuff_area >= 0
 
 
 TINY = dict(

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,15 +56,27 @@ def published(weights) -> State:
         ) from None
 
 
+def torch_load(path: str | Path) -> object:
+    """What torch.save wrote, read without running code; torch's warning about other pickles would say it twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def are_tensors(state: object) -> bool:
+    """Whether it is a state dict."""
+    return isinstance(state, dict) and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items())
+
+
 def read_state(path: str | Path) -> State:
     """The tensors of a .pth file, read without running code (weights_only); UserError where that cannot be."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_load(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception:  # on damaged bytes the unpickler raises whatever its broken instructions lead to
         raise UserError(f"{path} is not a readable file of weights; copy or download it again") from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not are_tensors(state):
         raise UserError(f"{path} holds more than a state dict; save its tensors alone, torch.save(model.state_dict())")
     return {name.removeprefix("module."): t for name, t in state.items()}
 
@@ -162,7 +175,6 @@ def from_imagenet(source: Mapping[str, Tensor] | None, preset_name: str, categor
 
 # ---------------------------------------------------------------------------------------------------- UPSNet's release
 
-HEADS = "instance_head.roi_heads"
 RELEASED = {  # name in the release -> name here; {n}: the number in it, counted as here
     r"resnet_backbone\.conv1\.(?P<rest>.+)": ("backbone.body.{rest}", None),
     r"resnet_backbone\.res(?P<n>\d)\.layers\.(?P<rest>.+)": ("backbone.body.layer{n}.{rest}", lambda n: n - 1),
@@ -182,22 +194,22 @@ RELEASED = {  # name in the release -> name here; {n}: the number in it, counted
 }
 
 
-def released_name(name: str) -> str:
+def released_name(name: str, file: str | Path = "the file") -> str:
     """The name here of an entry of a released checkpoint; UserError for one that the release does not have."""
     for pattern, (new, count) in RELEASED.items():
         if found := re.fullmatch(pattern, name):
             rest = found["rest"].replace("conv2_offset.", "conv2.offset.")
             rest = rest.replace("conv_offset.", "offset.").removeprefix("conv.")  # of a deformable layer
             return new.format(n=count(int(found["n"])) if count else "", rest=rest)
-    raise UserError(f"the file is not a checkpoint that UPSNet's authors released: entry {name!r} is unknown")
+    raise UserError(f"{file} is not a checkpoint that UPSNet's authors released: entry {name!r} is unknown")
 
 
-def released_config(state: State) -> tuple[Categories, dict]:
+def released_config(state: State, file: str | Path = "the file") -> tuple[Categories, dict]:
     """What the shapes of a released checkpoint say of its network: classes and fields of Config."""
     names = {133: COCO, 19: CITYSCAPES}
     score = state.get("fcn_head.score.weight")
-    if score is None or len(score) not in names:
-        raise UserError("the file is not a checkpoint that UPSNet's authors released for COCO or Cityscapes")
+    if score is None or not score.dim() or len(score) not in names:
+        raise UserError(f"{file} is not a checkpoint that UPSNet's authors released for COCO or Cityscapes")
     layers = len({n.split(".")[3] for n in state if n.startswith("fcn_head.fcn_subnet.")})
     stage = lambda n: f"resnet_backbone.res{n}.layers"  # noqa: E731
     fields = dict(
@@ -250,9 +262,9 @@ def from_upsnet_release(path: str | Path, **overrides) -> UPSNet:
     Raises UserError where the file is not such a checkpoint, naming the first entry that does not fit.
     """
     state = read_state(path)
-    categories, fields = released_config(state)
-    state = {released_name(n): t for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    renamed = {released_name(n, path): t for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    categories, fields = released_config(state, path)
     config = preset("resnet50", categories.num_stuff, categories.num_thing, **fields | overrides)
     model = UPSNet(config, categories).to(memory_format=torch.channels_last)
     masks = f"{HEADS}.mask_predictor.mask_fcn_logits."
-    return fill(model, {n: t[1:] if n.startswith(masks) else t for n, t in state.items()}, str(path)).eval()
+    return fill(model, {n: t[1:] if n.startswith(masks) else t for n, t in renamed.items()}, str(path)).eval()

@@ -96,8 +96,9 @@ def load(path_or_name: str | Path) -> UPSNet:
     tensors, description = read(path)
     try:
         model = build(description)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise UserError(f"{path} does not describe a UPSNet-lite model ({error!r}); is it another program's?") from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        error = str(error).splitlines()[0] if isinstance(error, RuntimeError) else repr(error)
+        raise UserError(f"{path} does not describe a UPSNet-lite model ({error}); is it another program's?") from None
     try:
         model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
     except RuntimeError as error:

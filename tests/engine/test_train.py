@@ -20,7 +20,7 @@ from upsnet_lite.datasets.coco_panoptic import CocoPanoptic
 from upsnet_lite.datasets.shapes import write_shapes
 from upsnet_lite.engine import train as engine
 from upsnet_lite.engine.batches import Batches
-from upsnet_lite.engine.checkpoint import read_checkpoint
+from upsnet_lite.engine.checkpoint import read_checkpoint, write_checkpoint
 from upsnet_lite.engine.evaluate import evaluate
 from upsnet_lite.engine.recipe import RECIPES, TrainOptions
 from upsnet_lite.engine.train import check_finite, make_model, make_optimizer, train
@@ -278,6 +278,21 @@ def test_a_finished_run_can_be_made_longer(whole, tmp_path):
     assert read_checkpoint(tmp_path / "longer")["seconds"] > read_checkpoint(whole.out)["seconds"]
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("options", "{}", "does not say how its run was started"),
+        ("options", "[", "does not say how its run was started"),
+        ("optimizer", {}, "does not hold the state of this run's optimizer"),
+        ("optimizer", {"state": {}, "param_groups": []}, "does not hold the state of this run's optimizer"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_resumed(whole, tmp_path, part, value, said):
+    write_checkpoint(tmp_path / "odd", read_checkpoint(whole.out) | {part: value})
+    assert said in line_of(replace(whole, out=tmp_path / "out", resume=tmp_path / "odd", iterations=11))
+    assert not (tmp_path / "out").exists()
+
+
 # ---- a loss that is not finite ---------------------------------------------------------------------------------------
 
 
@@ -305,7 +320,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_it_spoils_the_checkp
 
     monkeypatch.setattr(UPSNet, "forward", broken)
     line = line_of(replace(options, lr=1e-3))
-    assert line.startswith(f"{name} became nan at iteration 3 (image ids {seen[3][0]}, {seen[3][1]})")
+    assert line.startswith(f"{name} became nan at iteration 4 (image ids {seen[3][0]}, {seen[3][1]})")
     state = read_checkpoint(options.out)
     assert state["iteration"] == 2, "the last good one"
     assert all(t.isfinite().all() for t in state["model"].values())

@@ -79,3 +79,10 @@ def test_bad_input_is_one_line(model, shapes_root, tmp_path):
     with pytest.raises(UserError, match="trained on other classes"):
         gallery.write_gallery("x", shapes_root, "val", tmp_path / "out", 1, {})
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_one_line(model, tmp_path, shapes_root):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(SystemExit, match=r"^error: .*out: File exists$"):
+        run(shapes_root, tmp_path / "out", "--images", "1")
+    assert (tmp_path / "out").read_text() == "mine"

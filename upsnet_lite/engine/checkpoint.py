@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
+from ..convert import are_tensors, torch_load
 from ..files import UserError, write_aside
 
-PARTS = dict(model=dict, optimizer=dict, iteration=int, seconds=float, description=dict, options=str)
+PARTS = {"model": dict, "optimizer": dict, "iteration": int, "seconds": float, "description": dict, "options": str}
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -23,11 +24,16 @@ def read_checkpoint(path: Path) -> dict:
     """UserError where the file is missing, broken, or not a training checkpoint of ours."""
     path = checkpoint_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_load(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; give the checkpoint.pt of a run, or its folder") from None
     except Exception:  # on damaged bytes the unpickler raises whatever its broken instructions lead to
         raise UserError(f"{path} is not a readable training checkpoint; give the checkpoint.pt of a run") from None
-    if not isinstance(state, dict) or not all(isinstance(state.get(k), kind) for k, kind in PARTS.items()):
+    whole = isinstance(state, dict) and all(isinstance(state.get(part), kind) for part, kind in PARTS.items())
+    if (
+        not whole
+        or not are_tensors(state["model"])
+        or not all(isinstance(v, str) for v in state["description"].values())
+    ):
         raise UserError(f"{path} is not a training checkpoint of UPSNet-lite; give the checkpoint.pt of a run")
     return state

@@ -46,7 +46,7 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
     """
     state = read_checkpoint(options.resume) if options.resume else None
     if state:
-        options = resumed(options, json.loads(state["options"]))
+        options = continued(options, state)
     recipe = options.recipe()
     refuse_other_run(options)
     dataset = open_dataset(options)
@@ -61,7 +61,7 @@ def train(options: TrainOptions, show: str | Silent = "auto") -> Path:
     wrapped.train()
     iteration, seconds = 0, 0.0
     if state:
-        optimizer.load_state_dict(state["optimizer"])
+        restore(optimizer, state, fabric, options)
         iteration, seconds = state["iteration"], state["seconds"]
 
     accumulate, first_part = options.accumulate, fabric.global_rank * options.accumulate
@@ -142,6 +142,25 @@ def refuse_other_run(options: TrainOptions) -> None:
         raise UserError(f"{options.out} already holds a run; give another --out, or go on with --resume {options.out}")
 
 
+def continued(options: TrainOptions, state: dict) -> TrainOptions:
+    """`options` with what the resumed run was started with; UserError where its checkpoint does not say so."""
+    try:
+        return resumed(options, json.loads(state["options"]))
+    except (KeyError, TypeError, ValueError):
+        where = checkpoint_file(options.resume)
+        raise UserError(f"{where} does not say how its run was started; start a new one with --init {where}") from None
+
+
+def restore(optimizer: torch.optim.Optimizer, state: dict, fabric: Fabric, options: TrainOptions) -> None:
+    """UserError where the checkpoint's optimizer is that of another network, or nonsense."""
+    try:
+        optimizer.load_state_dict(state["optimizer"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        where = checkpoint_file(options.resume)
+        what = f"{where} does not hold the state of this run's optimizer; start a new run with --init {where}"
+        raise by_all(fabric, UserError(what)) from None
+
+
 def open_dataset(options: TrainOptions) -> CocoPanoptic:
     """The split to train on, cut to its first `limit` images; UserError where there is none."""
     dataset = CocoPanoptic(options.data, options.split, limit=options.limit)
@@ -216,7 +235,8 @@ def check_finite(
 ) -> dict[str, float]:
     """The losses as numbers, means over the parts of all processes.
 
-    UserError where one, or the norm of the gradient, is not finite, naming it and the images of all processes.
+    UserError where one, or the norm of the gradient, is not finite, naming it, the images of all processes and the
+    iteration as metrics.csv counts them: the first is 1.
     """
     found = {name: torch.stack([part[name] for part in losses]).mean() for name in losses[0]}
     if options.precision != "16-mixed":  # there an infinite gradient is normal: the step is skipped, the scale lowered
@@ -225,7 +245,7 @@ def check_finite(
     for name, value in zip(found, values, strict=True):
         if not math.isfinite(value):
             everywhere = ", ".join(str(i) for part in gather(fabric, ids) for i in part)
-            where = f"at iteration {iteration} (image ids {everywhere})"
+            where = f"at iteration {iteration + 1} (image ids {everywhere})"
             advice = "lower --lr, or look at these images with `upsnet-lite data check`"
             raise by_all(fabric, UserError(f"{name} became {value} {where}; {advice}"))
     return dict(zip(losses[0], values, strict=False))

@@ -221,6 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(write_gallery(given.checkpoint, given.data, given.split, given.out, given.images, metrics))
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # --out is a file, disk full, no permission
+        sys.exit(f"error: {error.filename or given.out}: {error.strerror or error}")
 
 
 if __name__ == "__main__":
