@@ -69,9 +69,10 @@ def draw_cells(axes: Axes, ids: np.ndarray, segments: Sequence[Mapping], categor
     middle = dict(ha="center", color=INK, path_effects=HALO)
     for (y, x), i in np.ndenumerate(ids):
         axes.text(x, y, str(i), va="bottom" if i in names else "center", size=8.5, weight="bold", **middle)
-        axes.text(x, y + 0.08, names.get(int(i), ""), va="top", size=6.5, **middle)
+        name = names.get(int(i), "").replace("crowd of", "crowd\nof")  # a cell is narrow
+        axes.text(x, y + 0.04, name, va="top", size=6.5, linespacing=0.85, **middle)
 
 
 def name_of(segment: Mapping, categories: Categories) -> str:
     name = short(categories[categories.index(segment["category_id"])].name)
-    return f"{name}s" if segment.get("iscrowd") else name
+    return f"crowd of {name}" if segment.get("iscrowd") else name
