@@ -12,6 +12,7 @@ from PIL import Image
 from upsnet_lite.categories import IGNORE, Categories
 from upsnet_lite.panoptic_head import PanopticHead
 from upsnet_lite.viz import lessons_panoptic as L
+from upsnet_lite.viz.colors import HATCH
 
 CATEGORIES = Categories.from_json(
     [
@@ -47,7 +48,25 @@ def test_channels_become_segments_and_what_is_none_becomes_void():
     assert ids.tolist()[0] == [1, 2, 3] and ids[1, 0] == 4
     known = {s["id"] for s in segments}
     assert [s["category_id"] for s in segments] == [7, 8, 5, 5]
-    assert ids[1, 1] == 0 and int(ids[1, 2]) not in known  # unknown and IGNORE are hatched
+    assert ids[1, 1] == 0 and int(ids[1, 2]) not in known  # neither is a segment
+
+
+def test_unknown_is_hatched_and_what_nobody_labelled_is_white():
+    figure = L.show_winners({"target": torch.tensor([[0, 3], [1, IGNORE]])}, torch.tensor([0]), CATEGORIES)
+    pixels = np.asarray(figure.axes[0].images[0].get_array())
+    unknown, ignored = (
+        {tuple(p) for p in part.reshape(-1, 3).tolist()} for part in (pixels[:14, 18:], pixels[18:, 18:])
+    )
+    assert unknown == set(HATCH) and ignored == {(255, 255, 255)}
+
+
+def test_instances_of_one_class_carry_their_numbers():
+    winner = torch.tensor([2, 3]).repeat_interleave(100).repeat(200, 1)
+    figure = L.show_winners({"Z": winner}, torch.tensor([0, 0]), CATEGORIES)
+    assert {t.get_text() for t in figure.axes[0].texts} == {"cat 1", "cat 2"}
+    narrow = torch.tensor([2, 3]).repeat_interleave(torch.tensor([24, 176])).repeat(200, 1)
+    figure = L.show_winners({"Z": narrow}, torch.tensor([0, 0]), CATEGORIES)
+    assert {t.get_text() for t in figure.axes[0].texts} == {"cat", "cat 2"}  # no room for the number
 
 
 def test_show_winners_counts_the_unknown_pixels_of_each_map():
@@ -75,6 +94,7 @@ def test_show_instance_puts_four_maps_on_one_scale(trace):
     assert len({im.get_clim() for im in maps}) == 1
     shown = [np.asarray(im.get_array()) for im in maps]
     assert np.allclose(shown[1] + shown[2], shown[3]) and "cat 2" in figure.alt_text
+    assert [t.get_text() for t in figure.axes[0].texts] == ["cat 2"]
 
 
 @pytest.mark.parametrize("count", [0, 3])

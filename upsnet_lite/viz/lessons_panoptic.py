@@ -65,7 +65,7 @@ def show_heads(image: Float[Array, "3 H W"], trace, categories: Categories) -> P
     """What comes in and what goes out: the picture, X's strongest class, B and C with their masks, who wins in Z."""
     things = np.arange(categories.num_thing)
     pixels = colors.image_rgb(image)
-    figure, axes, _ = panels(4, 4, pixels.shape[0] / pixels.shape[1], "two heads, one answer")
+    figure, axes, _ = panels(4, 2, pixels.shape[0] / pixels.shape[1], "two heads, one answer", largest=2.6)
     draw_pixels(axes[0], pixels, "image")
     draw_winner(axes[1], array(trace.X).argmax(0), things, categories, image)
     nobody = np.zeros((1, *pixels.shape[:2]))  # wins where no Y is above 0
@@ -93,7 +93,7 @@ def show_instance(image: Float[Array, "3 H W"], trace, i: int, categories: Categ
     aspect = maps[0].shape[0] / maps[0].shape[1]
     figure, axes, bar = panels(5, 5, aspect, name, "one scale; the box is B", bar=True)
     draw_pixels(axes[0], colors.image_rgb(image), "image")
-    draw_boxes(axes[0], trace.B[i : i + 1], trace.C[i : i + 1], categories)
+    draw_boxes(axes[0], trace.B[i : i + 1], trace.C[i : i + 1], categories, names=[name])
     for ax, values, text in zip(axes[1:], maps, names, strict=True):
         drawn = draw_logits(ax, values, limit, tuple(trace.B[i].tolist()))
         named(ax, text)
@@ -122,7 +122,7 @@ def show_winners(
     title: str = "who wins",
     marks: Mapping[str, tuple[int, int]] | None = None,
 ) -> Picture:
-    """Winner maps side by side, names on the segments, unknown and IGNORE hatched.
+    """Winner maps side by side, names on the segments, unknown hatched, IGNORE white.
 
     marks: text -> (row, column) to point at. A map of class indices is one too: its `classes` are arange(N_thing).
     """
@@ -156,7 +156,11 @@ def draw_winner(
     times = 16 if max(height, width) < COARSE else 1
     ids, segments = as_segments(winner.repeat(times, 0).repeat(times, 1), classes, categories)
     ground = np.zeros((3, height * times, width * times)) if image is None else image
-    draw_panoptic(axes, ground, ids, segments, categories, 1.0 if image is None else alpha, names)
+    texts = dict(enumerate(names_of(classes, categories)[:-1], 1))  # with the numbers that the bars have, too
+    draw_panoptic(axes, ground, ids, segments, categories, 1.0 if image is None else alpha, names, texts)
+    pixels = np.array(axes.images[0].get_array())
+    pixels[winner.repeat(times, 0).repeat(times, 1) < 0] = 255  # hatched like unknown it would look like one
+    axes.images[0].set_data(pixels)
     if times > 1:
         axes.images[0].set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
         for text in axes.texts:

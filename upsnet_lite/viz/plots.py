@@ -139,9 +139,9 @@ def draw_pixels(axes: Axes, pixels: np.ndarray, name: str = "", note: str = "") 
     named(axes, name, note)
 
 
-def draw_boxes(axes: Axes, boxes, classes, categories: Categories, scores=None) -> None:
+def draw_boxes(axes: Axes, boxes, classes, categories: Categories, scores=None, names=None) -> None:
     """A box's edge is the class's colour inside a white halo; its text stands where it meets no other, or nowhere."""
-    boxes, names = array(boxes), class_names(classes, categories)
+    boxes, names = array(boxes), names or class_names(classes, categories)
     texts = names if scores is None else [f"{n} {s:.2f}" for n, s in zip(names, array(scores), strict=True)]
     taken = []
     per_point = points_to_pixels(axes)
@@ -169,16 +169,21 @@ def meet(a, b) -> bool:
 
 
 def draw_panoptic(
-    axes: Axes, image, panoptic, segments_info, categories, alpha: Number = 0.65, names: bool = True
+    axes: Axes, image, panoptic, segments_info, categories, alpha: Number = 0.65, names: bool = True, texts=None
 ) -> None:
+    """texts: segment id -> what is written on it where there is room for that; otherwise its class."""
     axes.imshow(colors.overlay(image, panoptic, segments_info, categories, alpha))
     if not names:
         return
     per_point, size = points_to_pixels(axes), 8 if axes.get_position().width * axes.figure.get_figwidth() > 3 else 7
-    texts = {s["id"]: short(categories[categories.index(s["category_id"])].name) for s in segments_info}
-    sizes = [text_size(text, per_point, size) for text in texts.values()]
-    for i, (x, y) in place_labels(panoptic, list(texts), sizes).items():
-        axes.text(x, y, texts[i], **{**LABEL, "size": size})
+    plain = {s["id"]: short(categories[categories.index(s["category_id"])].name) for s in segments_info}
+
+    def placed(texts):
+        return place_labels(panoptic, list(texts), [text_size(text, per_point, size) for text in texts.values()])
+
+    shown = plain | {i: texts[i] for i in placed(plain | texts)} if texts else plain
+    for i, (x, y) in placed(shown).items():
+        axes.text(x, y, shown[i], **{**LABEL, "size": size})
 
 
 def draw_legend(figure: Picture, maps: Sequence[tuple], categories: Categories) -> None:
