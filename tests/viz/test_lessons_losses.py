@@ -28,6 +28,15 @@ def test_box_targets_move_only_objects(categories, labels, objects):
     assert f"{objects} boxes on objects" in figure.alt_text and f"{3 - objects} on background" in figure.alt_text
 
 
+def test_box_targets_lead_the_farthest_box_of_each_object():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [2, 3, 12, 14], [1, 1, 10, 10]])
+    goals = torch.tensor([[1.0, 1, 10, 11], [1, 1, 10, 11], [2, 2, 9, 9]])
+    figure = L.show_box_targets(torch.rand(3, 20, 24), boxes, torch.tensor([1, 1, 1]), goals, "RPN", ("a", "b"))
+    drawn = [p.get_bbox().extents + 0.5 for p in figure.axes[1].patches]
+    assert [d.tolist() for d in drawn] == [g.tolist() for g in (goals[1], boxes[1], goals[2], boxes[2])]
+    assert len([t for t in figure.axes[1].texts if t.arrow_patch]) == 2 * 4
+
+
 def test_bar_table_has_a_scale_for_each_column():
     figure = L.bar_table(["a", "b"], {"loss": [1.0, float("nan")], "weight": [20.0, 10.0]}, "table")
     first, second = figure.axes

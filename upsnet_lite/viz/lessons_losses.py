@@ -34,8 +34,9 @@ def show_box_targets(
     names: tuple[str, str],
     categories: Categories | None = None,
 ) -> Picture:
-    """Sampled boxes twice. Left, what each should be called: background grey, an object in colour (its class's where
-    `categories` are given). Right, where the objects among them should go: dashed box, arrow, solid goal."""
+    """Left, what each sampled box should be called: background grey, an object in colour (its class's where
+    `categories` are given). Right, where to: for each goal the box that is farthest from it, dashed, and an arrow from
+    each of its corners."""
     boxes, labels, goals = array(boxes), array(labels), array(goals)
     pixels = colors.grey_rgb(image)
     figure, axes, _ = panels(2, 2, pixels.shape[0] / pixels.shape[1], title, largest=3.4)
@@ -49,15 +50,19 @@ def show_box_targets(
     for box, goal, k in zip(boxes[positive], goals[positive], labels[positive], strict=True):
         tint = rgb(categories.things[int(k) - 1].color) if categories else OBJECT
         outline(axes[0], box, tint, lw=1.6)
+        if np.abs(goal - box).sum() < np.abs(goals - boxes)[positive & (goals == goal).all(1)].sum(1).max():
+            continue  # all of them would be a tangle
         outline(axes[1], goal, tint, lw=1.8)
         outline(axes[1], box, INK, lw=0.8, ls=(0, (3, 2)))
-        (x0, y0), (x1, y1) = ((b[:2] + b[2:]) / 2 - 0.5 for b in (box, goal))
-        axes[1].annotate("", (x1, y1), (x0, y0), arrowprops=dict(arrowstyle="->", color=INK, lw=1))
+        for corner in ([0, 1], [2, 1], [0, 3], [2, 3]):
+            look = dict(arrowstyle="-|>", mutation_scale=7, color=INK, lw=1, shrinkA=0, shrinkB=0)
+            look |= dict(clip_on=True, clip_box=axes[1].bbox)
+            axes[1].annotate("", goal[corner] - 0.5, box[corner] - 0.5, arrowprops=look)
     named(axes[0], names[0], f"{positive.sum()} objects, {(~positive).sum()} background")
-    named(axes[1], names[1], "dashed → solid")
+    named(axes[1], names[1], "farthest box → its object")
     figure.alt_text = (
         f"{title}. {names[0]}: {positive.sum()} boxes on objects in colour, {(~positive).sum()} on background in grey. "
-        f"{names[1]}: an arrow leads from each object's box to the true one."
+        f"{names[1]}: for each object arrows lead from the corners of the farthest box to those of the true one."
     )
     return figure
 
