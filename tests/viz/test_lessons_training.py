@@ -80,6 +80,7 @@ def test_training_takes_it_as_a_display():
 def test_run_curves_stand_in_a_frame_of_the_whole_run(tmp_path):
     figure = run_curves(np.array([10.0, 20.0]), {"total": np.array([4.0, 3.0]), "rate × 1000": np.array([1.0, 2.0])})
     assert all(ax.get_xlim() == (0, 100) and ax.get_ylim()[0] == 0 for ax in figure.axes)
+    assert figure.axes[0].get_ylim()[1] > 4  # the first value, too, is inside
     assert "20 % of it done" in figure.alt_text and "total 3" in figure.alt_text
     figure.save(tmp_path / "a.png")
 

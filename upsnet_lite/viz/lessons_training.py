@@ -64,8 +64,7 @@ def run_curves(shares: Float[np.ndarray, " T"], table: Mapping[str, np.ndarray],
     for n, (ax, (name, values)) in enumerate(zip(axes, table.items(), strict=True)):
         ax.plot(shares, values, color=INK if n == 0 else GREY if name.startswith("rate") else RUNS[0])
         ax.plot(shares[-1], values[-1], "o", ms=4, color=RUNS[1])
-        later = values[len(values) // 20 :]  # the first values are far above what follows
-        ax.set(xlim=(0, 100), ylim=(0, 1.1 * later.max() or 1))
+        ax.set(xlim=(0, 100), ylim=(0, 1.1 * values.max() or 1))
         ax.locator_params(axis="y", nbins=3)
         share_axis(ax)
         ax.grid(axis="y")
