@@ -110,12 +110,15 @@ class Config:
             ("image_std", 3, "three channels"),
         ):
             yield name, f"one number for each of {of}", len(getattr(self, name)) == length
-        several = "widths", "anchor_sizes", "anchor_ratios", "semantic_widths", "mask_widths", "image_std"
-        for name in several:
+        for name in ("widths", "anchor_sizes", "anchor_ratios", "semantic_widths", "mask_widths", "image_std"):
             yield name, "numbers above 0", bool(values := getattr(self, name)) and all(v > 0 for v in values)
-        for name in ("min_size", "max_size", "fpn_channels", "rpn_batch", "rois_per_image", "roi_canonical"):
-            yield name, "more than 0", getattr(self, name) > 0
         for name in (
+            "min_size",
+            "max_size",
+            "fpn_channels",
+            "rpn_batch",
+            "rois_per_image",
+            "roi_canonical",
             "box_hidden",
             "mask_upsampled",
             "masks_per_image",

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..terminal import command
+
 exercise = typer.Typer(
     help="Exercises: open one, check it, take a hint.",
     epilog="Example:  upsnet-lite exercise open 1",
@@ -17,10 +19,6 @@ course = typer.Typer(
 )
 Number = Annotated[str, typer.Argument(metavar="N", help="Number or name of an exercise.")]
 BAR = 24  # characters
-
-
-def command(group: typer.Typer, name: str, example: str):
-    return group.command(name, epilog=f"Example:  upsnet-lite {example}", no_args_is_help=False)
 
 
 def bar(share: float) -> str:

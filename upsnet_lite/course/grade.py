@@ -100,7 +100,6 @@ def executed(
     notebook, reasons = submission.mended(submitted, master, released)
     cells = submission.code_cells(notebook)
     if broken:
-        reasons = dict.fromkeys(reasons, broken)
         outputs: list[list[dict]] = [
             [isolated.error("Mistake", broken)] if about(c).get("grade") else [] for c in cells
         ]

@@ -30,10 +30,7 @@ def read_checkpoint(path: Path) -> dict:
     except Exception:  # on damaged bytes the unpickler raises whatever its broken instructions lead to
         raise UserError(f"{path} is not a readable training checkpoint; give the checkpoint.pt of a run") from None
     whole = isinstance(state, dict) and all(isinstance(state.get(part), kind) for part, kind in PARTS.items())
-    if (
-        not whole
-        or not are_tensors(state["model"])
-        or not all(isinstance(v, str) for v in state["description"].values())
-    ):
+    described = whole and all(isinstance(v, str) for v in state["description"].values())
+    if not described or not are_tensors(state["model"]):
         raise UserError(f"{path} is not a training checkpoint of UPSNet-lite; give the checkpoint.pt of a run")
     return state

@@ -56,7 +56,7 @@ class Log:
         self.file.close()
         if self.board:
             self.board.close()
-        if not (self.path.with_name("checkpoint.pt")).exists():  # it failed before there was anything to go on from
+        if not self.path.with_name("checkpoint.pt").exists():  # it failed before there was anything to go on from
             self.path.unlink()
             if self.made and not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()

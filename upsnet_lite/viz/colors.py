@@ -108,9 +108,14 @@ def segment_colors(segments_info: Iterable[Mapping], categories: Categories) -> 
     return found
 
 
+def hatch_period(height: int, width: int) -> int:
+    """Pixels from stripe to stripe of the hatch on a map of this size."""
+    return max(4, 2 * round(min(height, width) / 40))
+
+
 def hatch(height: int, width: int, period: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Diagonal grey stripes: void and unknown. `period` in pixels; None: about 20 stripes along the shorter side."""
-    period = period or max(4, 2 * round(min(height, width) / 40))
+    period = period or hatch_period(height, width)
     y, x = np.mgrid[:height, :width]
     return np.array(HATCH, dtype=np.uint8)[((x + y) % period >= period / 2).astype(int)]
 

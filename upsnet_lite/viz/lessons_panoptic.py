@@ -5,8 +5,6 @@ A winner map holds channels of Z: stuff 0 …, instance i at N_stuff + i, unknow
 Shapes   winner (H, W) int    logits (C, H, W) or (H, W)    boxes (N_inst, 4) xyxy    classes (N_inst,) from 0
 """
 
-import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -24,7 +22,19 @@ from upsnet_lite.viz import colors
 from upsnet_lite.viz.charts import RUNS, STRIPES, rgb
 from upsnet_lite.viz.colors import Array, array
 from upsnet_lite.viz.labels import class_names, listed, z_colors, z_names
-from upsnet_lite.viz.picture import DIVERGING_MAP, DPI, GREY, INK, Picture, heading, panels, png, scale_bar, styled
+from upsnet_lite.viz.picture import (
+    DIVERGING_MAP,
+    DPI,
+    GREY,
+    INK,
+    Picture,
+    heading,
+    img_of,
+    panels,
+    png,
+    scale_bar,
+    styled,
+)
 from upsnet_lite.viz.plots import draw_boxes, draw_panoptic, draw_pixels, named, shape
 
 Box = tuple[float | int, float | int, float | int, float | int]
@@ -193,10 +203,7 @@ class Animation:
         self.data, self.alt_text, self.width = file.getvalue(), text, stills[0].width
 
     def _repr_html_(self) -> str:
-        data = base64.b64encode(self.data).decode()
-        style = "max-width:100%;height:auto;background:white;border-radius:4px"
-        source = f'src="data:image/webp;base64,{data}"'
-        shown = f'<img alt="{html.escape(self.alt_text)}" width="{self.width}" style="{style}" {source}>'
+        shown = img_of(self.data, self.alt_text, self.width, "webp")
         return f"<details open><summary>animation (click here to stop it)</summary>{shown}</details>"
 
     def __repr__(self) -> str:

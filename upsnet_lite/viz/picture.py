@@ -127,11 +127,14 @@ def alt(figure: Figure, text: str) -> "Picture | Shown":
 
 def img(figure: Figure, text: str | None = None) -> str:
     """An <img> element that carries the PNG itself."""
-    text = figure.alt_text if text is None else text
-    data = base64.b64encode(png(figure)).decode()
-    width = round(figure.get_figwidth() * DPI)
+    return img_of(png(figure), figure.alt_text if text is None else text, round(figure.get_figwidth() * DPI))
+
+
+def img_of(data: bytes, text: str, width: int, kind: str = "png") -> str:
+    """An <img> element that carries a picture file."""
     style = "max-width:100%;height:auto;background:white;border-radius:4px"  # readable in a dark notebook too
-    return f'<img alt="{html.escape(text)}" width="{width}" style="{style}" src="data:image/png;base64,{data}">'
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{html.escape(text)}" width="{width}" style="{style}" src="{source}">'
 
 
 def png(figure: Figure, dpi: int = DPI) -> bytes:
@@ -139,6 +142,13 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi)
     return small_png(np.array(Image.open(file).convert("RGB")))
+
+
+def quick_png(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 as PNG in a few milliseconds; `small_png` takes its time to make it small."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def small_png(pixels: np.ndarray) -> bytes:

@@ -8,9 +8,7 @@ that is dragged, so nothing queues up. An answer that takes longer shows a sign.
 stands as an image.
 """
 
-import base64
 import html
-import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,11 +18,10 @@ import numpy as np
 import traitlets
 from ipywidgets import Button, Checkbox, Dropdown, FloatSlider, HBox, IntSlider, Layout, SelectMultiple, VBox
 from jaxtyping import UInt8
-from PIL import Image
 
 from upsnet_lite.files import UserError
 from upsnet_lite.viz.colors import Number
-from upsnet_lite.viz.picture import Picture, small_png
+from upsnet_lite.viz.picture import Picture, img_of, quick_png, small_png
 
 
 class Answer(NamedTuple):
@@ -87,13 +84,6 @@ def beside(parts: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H 
     tall = max(len(part) for part in parts)
     padded = [np.pad(p, ((0, tall - len(p)), (0, 0), (0, 0)), constant_values=255) for p in parts]
     return np.concatenate(padded, 1)
-
-
-def quick_png(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
-    """PNG in a few milliseconds; `picture.small_png` takes its time to make it small."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 class Live(anywidget.AnyWidget):
@@ -214,13 +204,8 @@ def play(draw: Draw, **controls: Any) -> Play:
 
 def still(image: UInt8[np.ndarray, "H W 3"], alt: str, text: str) -> str:
     """The picture and its numbers for a page on which no kernel runs."""
-    data = base64.b64encode(small_png(image)).decode()
-    style = "max-width:100%;height:auto;background:white;border-radius:4px"
-    return (
-        f'<figure style="margin:0"><img alt="{html.escape(alt)}" width="{image.shape[1]}" style="{style}" '
-        f'src="data:image/png;base64,{data}"><figcaption style="white-space:pre-wrap">{html.escape(text)}'
-        f"</figcaption></figure>"
-    )
+    said = f'<figcaption style="white-space:pre-wrap">{html.escape(text)}</figcaption>'
+    return f'<figure style="margin:0">{img_of(small_png(image), alt, image.shape[1])}{said}</figure>'
 
 
 # ------------------------------------------------------------------------------------------------------------- speed

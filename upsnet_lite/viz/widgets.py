@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from upsnet_lite.categories import Categories
 from upsnet_lite.panoptic_quality import rank_of_id
 from upsnet_lite.viz.charts import pixel_bars
-from upsnet_lite.viz.colors import Array, array, image_rgb
+from upsnet_lite.viz.colors import Array, array, hatch_period, image_rgb
 from upsnet_lite.viz.fusion import Column, FusionState, Scene, column, fuse
 from upsnet_lite.viz.inspector import bars, words
 from upsnet_lite.viz.labels import segments_in_words
@@ -105,7 +105,7 @@ class PanopticCanvas(Standing, anywidget.AnyWidget):
             self.image = image_rgb(image).tobytes()
             self.labels = array(labels).astype("<u2").tobytes()
             self.segments = list(rows)
-            self.stripes = max(4, 2 * round(min(height, width) / 40))  # as colors.hatch
+            self.stripes = hatch_period(height, width)
             self.alt = f"Panoptic map, {width} by {height} pixels: {what}. {KEYS}"
 
 

@@ -1,5 +1,6 @@
 """Planted wrong solutions: WRONG in the module of each exercise, at least three."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -12,3 +13,11 @@ class Wrong:
     loses: str
     says: str
     code: str
+
+
+def changed(code: str, changes: Iterable[tuple[str, str]]) -> str:
+    """The right solution, with (old, new) replaced."""
+    for old, new in changes:
+        assert old in code, old
+        code = code.replace(old, new)
+    return code

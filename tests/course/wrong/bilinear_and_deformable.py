@@ -1,6 +1,6 @@
 """Wrong solutions of exercise 2, each a mistake that learners make."""
 
-from . import Wrong
+from . import Wrong, changed
 
 BILINEAR = """@shaped
 def bilinear(x: Float[Tensor, "C H W"], row: Float[Tensor, "P"], column: Float[Tensor, "P"]) -> Float[Tensor, "C P"]:
@@ -35,29 +35,24 @@ DEFORM = """def deform_conv(x, offset, weight, bias):
 """
 
 
-def changed(part: str, right: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    """The right solution, with (old, new) replaced."""
-    code = right
-    for old, new in changes:
-        assert old in code, old
-        code = code.replace(old, new)
-    return Wrong(name, part, f"test_{part}", says, code)
+def wrong(part: str, right: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
+    return Wrong(name, part, f"test_{part}", says, changed(right, changes))
 
 
 def bilinear(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return changed("bilinear", BILINEAR, f"bilinear: {name}", says, *changes)
+    return wrong("bilinear", BILINEAR, f"bilinear: {name}", says, *changes)
 
 
 def gradient(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return changed("bilinear_gradient", GRADIENT, f"gradient: {name}", says, *changes)
+    return wrong("bilinear_gradient", GRADIENT, f"gradient: {name}", says, *changes)
 
 
 def taps(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return changed("taps", TAPS, f"taps: {name}", says, *changes)
+    return wrong("taps", TAPS, f"taps: {name}", says, *changes)
 
 
 def deform(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return changed("deform_conv", DEFORM, f"convolution: {name}", says, *changes)
+    return wrong("deform_conv", DEFORM, f"convolution: {name}", says, *changes)
 
 
 WRONG = [

@@ -1,6 +1,6 @@
 """Mistakes of exercise 4. Each variant is the right solution but for what its name says."""
 
-from . import Wrong
+from . import Wrong, changed
 
 DECODE = """
 @shaped
@@ -56,13 +56,6 @@ def iou(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
 
 def nms(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
     return Wrong(name, "nms", "test_nms", says, changed(NMS, changes))
-
-
-def changed(code: str, changes: tuple[tuple[str, str], ...]) -> str:
-    for old, new in changes:
-        assert old in code, old
-        code = code.replace(old, new)
-    return code
 
 
 CORNERS = "torch.cat((centre - size / 2, centre + size / 2), 1)"

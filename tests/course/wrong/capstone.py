@@ -1,6 +1,6 @@
 """Mistakes of exercise 8: unfair runs, tables that hide, verdicts that flatter."""
 
-from . import Wrong
+from . import Wrong, changed
 
 OPTIONS = """
 @shaped
@@ -32,13 +32,6 @@ QUESTION = """
 def question() -> dict[str, dict]:
     return {"tiny": {}, "B": dict(unknown=False)}
 """
-
-
-def changed(code: str, changes: tuple[tuple[str, str], ...]) -> str:
-    for old, new in changes:
-        assert old in code, old
-        code = code.replace(old, new)
-    return code
 
 
 def options(name: str, says: str, *changes: tuple[str, str]) -> Wrong:

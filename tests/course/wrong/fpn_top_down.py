@@ -1,6 +1,6 @@
 """Wrong solutions of exercise 3, each a mistake that learners make."""
 
-from . import Wrong
+from . import Wrong, changed
 
 LATERAL = """@shaped
 def lateral(
@@ -47,13 +47,8 @@ IN_PLACE = """def top_down(laterals):
 """
 
 
-def changed(part: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    """The right solution, with (old, new) replaced."""
-    code = PARTS[part]
-    for old, new in changes:
-        assert old in code, old
-        code = code.replace(old, new)
-    return Wrong(f"{part}: {name}", part, f"test_{part}", says, code)
+def wrong(part: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
+    return Wrong(f"{part}: {name}", part, f"test_{part}", says, changed(PARTS[part], changes))
 
 
 def resized(name: str, says: str, options: str) -> Wrong:
@@ -66,16 +61,16 @@ def walk(name: str, says: str, code: str) -> Wrong:
 
 
 WRONG = [
-    changed("lateral", "no bias", "bias is missing", (" + bias[:, None, None]", "")),
-    changed("lateral", "transposed", "transposed", ('"oi,', '"io,')),
-    changed("lateral", "a ReLU", "ReLU",
+    wrong("lateral", "no bias", "bias is missing", (" + bias[:, None, None]", "")),
+    wrong("lateral", "transposed", "transposed", ('"oi,', '"io,')),
+    wrong("lateral", "a ReLU", "ReLU",
             ("    return torch", "    return torch.relu(torch"), ("None, None]", "None, None])")),
-    changed("lateral", "the bias summed over the inputs", "once per input channel", ("+ bias", "+ len(res) * bias")),
-    changed("lateral", "no mixing", "weighted by itself",
+    wrong("lateral", "the bias summed over the inputs", "once per input channel", ("+ bias", "+ len(res) * bias")),
+    wrong("lateral", "no mixing", "weighted by itself",
             ('torch.einsum("oi,ihw->ohw", weight, res)', "weight.diagonal()[:, None, None] * res")),
-    changed("lateral", "the last axes in the wrong order", r"expected shape \(C, H, W\) = \(3, 5, 4\)",
+    wrong("lateral", "the last axes in the wrong order", r"expected shape \(C, H, W\) = \(3, 5, 4\)",
             ("->ohw", "->owh")),
-    changed("enlarge", "tiles", "as tiles", ("* h // height", "% h"), ("* w // width", "% w")),
+    wrong("enlarge", "tiles", "as tiles", ("* h // height", "% h"), ("* w // width", "% w")),
     resized("bilinear", "this is bilinear, which", 'size, mode="bilinear"'),
     resized("align_corners", "align_corners=True", 'size, mode="bilinear", align_corners=True'),
     resized("nearest-exact", "nearest-exact", 'size, mode="nearest-exact"'),
@@ -85,21 +80,21 @@ WRONG = [
     walk("only the neighbour", r"the next coarser \*sum\*", NEIGHBOURS),
     walk("only the coarsest", "walk down level by level", FROM_THE_TOP),
     walk("in place", "adds in place", IN_PLACE),
-    changed("top_down", "coarsest first", "begin with the finest", ("return top", "return top[::-1]")),
-    changed("top_down", "without the coarsest", "coarsest is one of them", ("return top", "return top[:-1]")),
-    changed("top_down", "nothing added", "the lateral alone", ("finer + enlarge", "finer + 0 * enlarge")),
-    changed("top_down", "no lateral", "without the lateral", ("finer + enlarge", "enlarge")),
-    changed("top_down", "the coarsest twice", "nothing to add", ("= [laterals[-1]]", "= [2 * laterals[-1]]")),
-    changed("roi_level", "rounded", "rounded down", (".floor()", ".round()")),
-    changed("roi_level", "no root", "square root", (".sqrt()", "")),
-    changed("roi_level", "natural logarithm", "log2", ("torch.log2", "torch.log")),
-    changed("roi_level", "xywh", "x0, y0, x1, y1", (" - boxes[:, 0]", ""), (" - boxes[:, 1]", "")),
-    changed("roi_level", "always 224", "224", ("side / canonical", "side / 224")),
-    changed("roi_level", "the longer side", "longer side", ("(width * height).sqrt()", "torch.maximum(width, height)")),
-    changed("roi_level", "the mean side", "mean of both", ("(width * height).sqrt()", "(width + height) / 2")),
-    changed("roi_level", "no limits", "clamp", (".clamp(2, 5)", "")),
-    changed("roi_level", "a place in the list", "2 more", ("clamp(2, 5).long()", "clamp(2, 5).long() - 2")),
-    changed("roi_level", "the wrong way", "sign is wrong", ("4 + torch", "4 - torch")),
-    changed("roi_level", "canonical for P2", "not to level 2", ("4 + torch", "2 + torch")),
-    changed("roi_level", "floats", r"expected shape \(R,\) = \(8,\), a tensor of int", (".long()", "")),
+    wrong("top_down", "coarsest first", "begin with the finest", ("return top", "return top[::-1]")),
+    wrong("top_down", "without the coarsest", "coarsest is one of them", ("return top", "return top[:-1]")),
+    wrong("top_down", "nothing added", "the lateral alone", ("finer + enlarge", "finer + 0 * enlarge")),
+    wrong("top_down", "no lateral", "without the lateral", ("finer + enlarge", "enlarge")),
+    wrong("top_down", "the coarsest twice", "nothing to add", ("= [laterals[-1]]", "= [2 * laterals[-1]]")),
+    wrong("roi_level", "rounded", "rounded down", (".floor()", ".round()")),
+    wrong("roi_level", "no root", "square root", (".sqrt()", "")),
+    wrong("roi_level", "natural logarithm", "log2", ("torch.log2", "torch.log")),
+    wrong("roi_level", "xywh", "x0, y0, x1, y1", (" - boxes[:, 0]", ""), (" - boxes[:, 1]", "")),
+    wrong("roi_level", "always 224", "224", ("side / canonical", "side / 224")),
+    wrong("roi_level", "the longer side", "longer side", ("(width * height).sqrt()", "torch.maximum(width, height)")),
+    wrong("roi_level", "the mean side", "mean of both", ("(width * height).sqrt()", "(width + height) / 2")),
+    wrong("roi_level", "no limits", "clamp", (".clamp(2, 5)", "")),
+    wrong("roi_level", "a place in the list", "2 more", ("clamp(2, 5).long()", "clamp(2, 5).long() - 2")),
+    wrong("roi_level", "the wrong way", "sign is wrong", ("4 + torch", "4 - torch")),
+    wrong("roi_level", "canonical for P2", "not to level 2", ("4 + torch", "2 + torch")),
+    wrong("roi_level", "floats", r"expected shape \(R,\) = \(8,\), a tensor of int", (".long()", "")),
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Wrong solutions of exercise 6, each a mistake that learners make."""
 
-from . import Wrong
+from . import Wrong, changed
 
 NUMBERS = """@shaped
 def my_numbers() -> tuple[float, float, float]:
@@ -45,13 +45,8 @@ BLOCKS = "(x_stuff, x_mask + y_mask, last)"
 PARTS = {"unknown": UNKNOWN, "fuse": FUSE, "softmax": SOFTMAX, "decide": DECIDE, "strays": STRAYS}
 
 
-def changed(part: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    """The right solution, with (old, new) replaced."""
-    code = PARTS[part]
-    for old, new in changes:
-        assert old in code, old
-        code = code.replace(old, new)
-    return Wrong(f"{part}: {name}", part, f"test_{part}", says, code)
+def wrong(part: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
+    return Wrong(f"{part}: {name}", part, f"test_{part}", says, changed(PARTS[part], changes))
 
 
 def by_hand(name: str, says: str, returned: str, student: str = "ada") -> Wrong:
@@ -74,46 +69,46 @@ WRONG = [
     by_hand("without unknown", "unknown channel is missing", "a, b, 100 * float(z[:4].softmax(0)[2])"),
     by_hand("y_mask forgotten", "y_mask is missing", "float(seen), b, p"),
     by_hand("from a table of guesses", "not told here", "a + 17, b, p"),
-    changed("unknown", "a sum over the instances", "added up; it is their maximum",
+    wrong("unknown", "a sum over the instances", "added up; it is their maximum",
             ("x_mask.amax(0)", "x_mask.sum(0)")),
-    changed("unknown", "a sum over the things", "things' logits", ("x_thing.amax(0)", "x_thing.sum(0)")),
-    changed("unknown", "the wrong sign", "sign is wrong",
+    wrong("unknown", "a sum over the things", "things' logits", ("x_thing.amax(0)", "x_thing.sum(0)")),
+    wrong("unknown", "the wrong sign", "sign is wrong",
             ("x_thing.amax(0) - explained", "explained - x_thing.amax(0)")),
-    changed("unknown", "0 outside left out", "takes part in the maximum",
+    wrong("unknown", "0 outside left out", "takes part in the maximum",
             ("x_mask.amax(0)", "x_mask.masked_fill(x_mask == 0, -99).amax(0)"),
             ("    return", "    explained = torch.where(torch.as_tensor(explained) == -99, 0, explained)\n    return")),
-    changed("unknown", "cut off at 0", "may be negative",
+    wrong("unknown", "cut off at 0", "may be negative",
             ("x_thing.amax(0) - explained", "(x_thing.amax(0) - explained).clamp(min=0)")),
-    changed("unknown", "no instance forgotten", "of nothing there is no maximum", (" if len(x_mask) else 0", "")),
-    changed("unknown", "nothing taken off", "strongest thing alone", (" - explained", "")),
-    changed("fuse", "unknown first", "unknown stands first", (BLOCKS, "(last, x_stuff, x_mask + y_mask)")),
-    changed("fuse", "unknown after stuff", "between stuff and", (BLOCKS, "(x_stuff, last, x_mask + y_mask)")),
-    changed("fuse", "instances first", "stuff comes first", (BLOCKS, "(x_mask + y_mask, x_stuff, last)")),
-    changed("fuse", "without y", "y_mask is missing", ("x_mask + y_mask", "x_mask")),
-    changed("fuse", "a product", "logits are added", ("x_mask + y_mask", "x_mask * y_mask")),
-    changed("fuse", "probabilities", "without sigmoid", ("x_mask + y_mask", "x_mask.sigmoid() + y_mask.sigmoid()")),
-    changed("fuse", "unknown of the sum", "not x_mask [+] y_mask", ("x_thing, x_mask)", "x_thing, x_mask + y_mask)")),
-    changed("fuse", "all thing classes", r"fuse returned shape \(8, 3, 4\)", ("(x_stuff, x", "(x_stuff, x_thing, x")),
-    changed("softmax", "over the rows", "over the rows", ("(0)", "(1, keepdim=True)")),
-    changed("softmax", "over the columns", "over the columns", ("(0)", "(2, keepdim=True)")),
-    changed("softmax", "over everything", "whole tensor", ("(0)", "()")),
-    changed("softmax", "a sigmoid", "sigmoid", ("power / power.sum(0)", "z.sigmoid()")),
-    changed("softmax", "e to the power of 1000", "too large for a float", ("(z - z.amax(0))", "z")),
-    changed("softmax", "not divided", "not by the largest", (" / power.sum(0)", "")),
-    changed("decide", "labels instead of classes", "one class too high",
+    wrong("unknown", "no instance forgotten", "of nothing there is no maximum", (" if len(x_mask) else 0", "")),
+    wrong("unknown", "nothing taken off", "strongest thing alone", (" - explained", "")),
+    wrong("fuse", "unknown first", "unknown stands first", (BLOCKS, "(last, x_stuff, x_mask + y_mask)")),
+    wrong("fuse", "unknown after stuff", "between stuff and", (BLOCKS, "(x_stuff, last, x_mask + y_mask)")),
+    wrong("fuse", "instances first", "stuff comes first", (BLOCKS, "(x_mask + y_mask, x_stuff, last)")),
+    wrong("fuse", "without y", "y_mask is missing", ("x_mask + y_mask", "x_mask")),
+    wrong("fuse", "a product", "logits are added", ("x_mask + y_mask", "x_mask * y_mask")),
+    wrong("fuse", "probabilities", "without sigmoid", ("x_mask + y_mask", "x_mask.sigmoid() + y_mask.sigmoid()")),
+    wrong("fuse", "unknown of the sum", "not x_mask [+] y_mask", ("x_thing, x_mask)", "x_thing, x_mask + y_mask)")),
+    wrong("fuse", "all thing classes", r"fuse returned shape \(8, 3, 4\)", ("(x_stuff, x", "(x_stuff, x_thing, x")),
+    wrong("softmax", "over the rows", "over the rows", ("(0)", "(1, keepdim=True)")),
+    wrong("softmax", "over the columns", "over the columns", ("(0)", "(2, keepdim=True)")),
+    wrong("softmax", "over everything", "whole tensor", ("(0)", "()")),
+    wrong("softmax", "a sigmoid", "sigmoid", ("power / power.sum(0)", "z.sigmoid()")),
+    wrong("softmax", "e to the power of 1000", "too large for a float", ("(z - z.amax(0))", "z")),
+    wrong("softmax", "not divided", "not by the largest", (" / power.sum(0)", "")),
+    wrong("decide", "labels instead of classes", "one class too high",
             ("num_stuff + classes", "num_stuff + classes + 1")),
-    changed("decide", "background taken off", "one class too low", ("num_stuff + classes", "num_stuff + classes - 1")),
-    changed("decide", "C without stuff", r"N_stuff \+ C", ("num_stuff + classes", "classes")),
-    changed("decide", "channels for classes", "channels of Z, not classes", ("of_channel[winner]", "winner")),
-    changed("decide", "255", "not 255", ("IGNORE]", "255]")),
-    changed("decide", "unknown is an instance", "one more instance", ("num_stuff + len(classes)", "len(z)")),
-    changed("decide", "channels for instances", "stands in channel", ("winner - num_stuff, -1", "winner, -1")),
-    changed("decide", "0 for none", "0 is the first instance", ("num_stuff, -1", "num_stuff, 0")),
-    changed("decide", "from 1", "count from 0", ("winner - num_stuff, -1", "winner - num_stuff + 1, -1")),
-    changed("strays", "outside of every box", "outside of every box",
+    wrong("decide", "background taken off", "one class too low", ("num_stuff + classes", "num_stuff + classes - 1")),
+    wrong("decide", "C without stuff", r"N_stuff \+ C", ("num_stuff + classes", "classes")),
+    wrong("decide", "channels for classes", "channels of Z, not classes", ("of_channel[winner]", "winner")),
+    wrong("decide", "255", "not 255", ("IGNORE]", "255]")),
+    wrong("decide", "unknown is an instance", "one more instance", ("num_stuff + len(classes)", "len(z)")),
+    wrong("decide", "channels for instances", "stands in channel", ("winner - num_stuff, -1", "winner, -1")),
+    wrong("decide", "0 for none", "0 is the first instance", ("num_stuff, -1", "num_stuff, 0")),
+    wrong("decide", "from 1", "count from 0", ("winner - num_stuff, -1", "winner - num_stuff + 1, -1")),
+    wrong("strays", "outside of every box", "outside of every box",
             ("(won & ~inside).any(0)", "won.any(0) & ~inside.any(0)")),
-    changed("strays", "inside", "inside its box", ("~inside", "inside")),
-    changed("strays", "whoever wins", "whoever wins", ("(won & ~inside).any(0)", "~inside.any(0)")),
-    changed("strays", "unknown too", "it has no box", ("(won & ~inside).any(0)",
+    wrong("strays", "inside", "inside its box", ("~inside", "inside")),
+    wrong("strays", "whoever wins", "whoever wins", ("(won & ~inside).any(0)", "~inside.any(0)")),
+    wrong("strays", "unknown too", "it has no box", ("(won & ~inside).any(0)",
             "(won & ~inside).any(0) | ((z.argmax(0) == len(z) - 1) & ~inside.any(0))")),
 ]  # fmt: skip
