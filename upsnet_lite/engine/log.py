@@ -52,11 +52,11 @@ class Log:
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error: type | None, *_) -> None:
         self.file.close()
         if self.board:
             self.board.close()
-        if not self.path.with_name("checkpoint.pt").exists():  # it failed before there was anything to go on from
+        if error and not self.path.with_name("checkpoint.pt").exists():  # there is nothing to go on from
             self.path.unlink()
             if self.made and not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()
