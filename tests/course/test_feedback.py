@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from upsnet_lite.course import variant
-from upsnet_lite.course.feedback import Mistake, agree, right, same, shaped, show_when_done, tried
+from upsnet_lite.course.feedback import Mistake, agree, one_line, right, same, shaped, show_when_done, tried
 from upsnet_lite.course.score import score
 
 WRITTEN = {}
@@ -113,14 +113,26 @@ def test_a_picture_waits_for_the_function(capsys):
     def stub():
         raise NotImplementedError
 
-    assert show_when_done(lambda: 3) == 3 and show_when_done(stub) is None and show_when_done(lambda: 1 / 0) is None
+    def later():
+        return 1 + stub()
+
+    assert show_when_done(lambda: 3) == 3 and show_when_done(later) is None and show_when_done(lambda: 1 / 0) is None
     right("done")
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        "not yet: the function above is still to be written",
+        "not yet: stub is still to be written",
         "not yet: ZeroDivisionError: division by zero",
         "✓ done",
     ]
+
+
+def test_a_stub_is_named_by_whoever_it_stops():
+    def stub():
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError) as stopped:
+        agree((lambda: 1 + stub())(), 2, "the sum")
+    assert one_line(stopped.value) == "not done yet: stub still raises NotImplementedError"
 
 
 # -------------------------------------------------------------------------------------------------------- variants
@@ -135,7 +147,7 @@ def test_the_answer_of_another_student_is_recognised(monkeypatch):
     monkeypatch.setenv("UPSNET_CLASS", "bela\ncleo")
     assert variant.student("ada") == "bela"
     variant.own(variant.seed("bela"), lambda seed: seed, "bela", "the sum")
-    assert "the maps of 'cleo'; yours are those of 'bela'" in said(
+    assert "the answer of 'cleo', who has other numbers; yours are those of 'bela'" in said(
         variant.own, variant.seed("cleo"), lambda seed: seed, "bela", "the sum"
     )
     assert "'ada'" in said(variant.own, variant.seed("ada"), lambda seed: seed, "bela", "the sum")

@@ -180,8 +180,17 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
     if isinstance(error, NotImplementedError):
-        return "not done yet: the function still raises NotImplementedError"
+        return f"not done yet: {_raiser(error)} still raises NotImplementedError"
     return text if isinstance(error, Mistake) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _raiser(error: BaseException) -> str:
+    """The function that raised it: not always the one above, since parts build on one another."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    name = frame.tb_frame.f_code.co_name if frame else "<module>"
+    return "the function" if name.startswith("<") else name
 
 
 # ------------------------------------------------------------------------------------------------- in a notebook
@@ -195,7 +204,7 @@ def show_when_done(draw: Callable[[], Any]) -> Any:
     """What draw() returns; while the learner's function is not there yet, one line instead of an error."""
     try:
         return draw()
-    except NotImplementedError:
-        print("not yet: the function above is still to be written")
+    except NotImplementedError as error:
+        print(f"not yet: {_raiser(error)} is still to be written")
     except Exception as error:  # whatever a half-written function can raise: the graded cell above tells it in full
-        print(f"not yet: {type(error).__name__}: {error}")
+        print(f"not yet: {one_line(error)}")

@@ -33,5 +33,7 @@ def own(found: Any, answer: Callable[[int], Any], student: str, what: str, told:
         others = [EXAMPLE, *os.environ.get("UPSNET_CLASS", "").splitlines()]
         for other in others:
             if other and seed(other) != seed(student) and same(found, answer(seed(other))):
-                raise Mistake(f"{what}: this is the answer to the maps of {other!r}; yours are those of {student!r}")
+                raise Mistake(
+                    f"{what}: this is the answer of {other!r}, who has other numbers; yours are those of {student!r}"
+                )
         raise Mistake(told or f"{what}: yours is not right; work it out once more (the right number is not told here)")

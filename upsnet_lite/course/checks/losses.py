@@ -58,7 +58,7 @@ def check_roi_target(roi_target: Callable) -> None:
         wrong = {
             "rows were read from x and columns from y": _read(*given, swapped=True),
             "rows and columns of the result are swapped": _read(*given).transpose(1, 2),
-            "this reads the upper left corner of each cell: its middle is (i + 0.5) / S": _read(*given, shift=0),
+            "this reads the upper left corner of each cell: its middle is (i + ½) / size": _read(*given, shift=0),
             "the place was rounded: a place at 2.7 lies in pixel 2, so cut the fraction off": _read(
                 *given, whole=torch.round
             ),
