@@ -40,6 +40,21 @@ NEIGHBOURS = """def top_down(laterals):
 FROM_THE_TOP = """def top_down(laterals):
     return [a + enlarge(laterals[-1], tuple(a.shape[1:])) for a in laterals[:-1]] + laterals[-1:]
 """
+CUT = """def enlarge(coarse, size):
+    many = [-(-m // n) for m, n in zip(size, coarse.shape[1:])]  # rounded up
+    return coarse.repeat_interleave(many[0], 1).repeat_interleave(many[1], 2)[:, : size[0], : size[1]]
+"""
+UPWARD = """def top_down(laterals):
+    top = laterals[:1]
+    for coarser in laterals[1:]:
+        top.append(coarser + enlarge(top[-1], tuple(coarser.shape[1:])))
+    return top
+"""
+IN_THE_LIST = """def top_down(laterals):
+    for i in range(len(laterals) - 2, -1, -1):
+        laterals[i] = laterals[i] + enlarge(laterals[i + 1], tuple(laterals[i].shape[1:]))
+    return laterals
+"""
 IN_PLACE = """def top_down(laterals):
     for i in range(len(laterals) - 2, -1, -1):
         laterals[i] += enlarge(laterals[i + 1], tuple(laterals[i].shape[1:]))
@@ -56,6 +71,11 @@ def resized(name: str, says: str, options: str) -> Wrong:
     return Wrong(f"enlarge: {name}", "enlarge", "test_enlarge", says, ENLARGE[: ENLARGE.index("    (_")] + code)
 
 
+def viewed(name: str, says: str, code: str) -> Wrong:
+    head = LATERAL[: LATERAL.index("    return")]
+    return Wrong(f"lateral: {name}", "lateral", "test_lateral", says, f"{head}    return {code}\n")
+
+
 def walk(name: str, says: str, code: str) -> Wrong:
     return Wrong(f"top_down: {name}", "top_down", "test_top_down", says, code)
 
@@ -68,6 +88,12 @@ WRONG = [
     wrong("lateral", "the bias summed over the inputs", "once per input channel", ("+ bias", "+ len(res) * bias")),
     wrong("lateral", "no mixing", "weighted by itself",
             ('torch.einsum("oi,ihw->ohw", weight, res)', "weight.diagonal()[:, None, None] * res")),
+    viewed("viewed on the way in", "channels last, before you view",
+            "(res.reshape(-1, len(res)) @ weight.T + bias).T.reshape(-1, *res.shape[1:])"),
+    viewed("viewed on the way in and out", r"permute\(2, 0, 1\) at the end",
+            "(res.reshape(-1, len(res)) @ weight.T + bias).reshape(-1, *res.shape[1:])"),
+    viewed("viewed on the way out", "transpose first",
+            "(res.permute(1, 2, 0) @ weight.T + bias).reshape(-1, *res.shape[1:])"),
     wrong("lateral", "the last axes in the wrong order", r"expected shape \(C, H, W\) = \(3, 5, 4\)",
             ("->ohw", "->owh")),
     wrong("enlarge", "tiles", "as tiles", ("* h // height", "% h"), ("* w // width", "% w")),
@@ -76,25 +102,30 @@ WRONG = [
     resized("nearest-exact", "nearest-exact", 'size, mode="nearest-exact"'),
     resized("always twice", "which is 6 × 6", 'scale_factor=2, mode="nearest"'),
     resized("width before height", "height and width are exchanged", 'size[::-1], mode="nearest"'),
-    Wrong("enlarge: rounded", "enlarge", "test_enlarge", "rounded down", ROUNDED),
+    Wrong("enlarge: repeated and cut", "enlarge", "test_enlarge", "copied equally often", CUT),
+    Wrong("enlarge: rounded up", "enlarge", "test_enlarge", "source was rounded up", ROUNDED.replace("round", "ceil")),
+    Wrong("enlarge: rounded", "enlarge", "test_enlarge", "source was rounded;", ROUNDED),
     walk("only the neighbour", r"the next coarser \*sum\*", NEIGHBOURS),
     walk("only the coarsest", "walk down level by level", FROM_THE_TOP),
+    walk("upwards", "you walked up", UPWARD),
+    walk("into the list", "changed the list", IN_THE_LIST),
     walk("in place", "adds in place", IN_PLACE),
     wrong("top_down", "coarsest first", "begin with the finest", ("return top", "return top[::-1]")),
     wrong("top_down", "without the coarsest", "coarsest is one of them", ("return top", "return top[:-1]")),
     wrong("top_down", "nothing added", "the lateral alone", ("finer + enlarge", "finer + 0 * enlarge")),
     wrong("top_down", "no lateral", "without the lateral", ("finer + enlarge", "enlarge")),
     wrong("top_down", "the coarsest twice", "nothing to add", ("= [laterals[-1]]", "= [2 * laterals[-1]]")),
-    wrong("roi_level", "rounded", "rounded down", (".floor()", ".round()")),
+    wrong("roi_level", "rounded", "nearest level", (".floor()", ".round()")),
+    wrong("roi_level", "rounded up", "ceil", (".floor()", ".ceil()")),
     wrong("roi_level", "no root", "square root", (".sqrt()", "")),
     wrong("roi_level", "natural logarithm", "log2", ("torch.log2", "torch.log")),
     wrong("roi_level", "xywh", "x0, y0, x1, y1", (" - boxes[:, 0]", ""), (" - boxes[:, 1]", "")),
     wrong("roi_level", "always 224", "224", ("side / canonical", "side / 224")),
     wrong("roi_level", "the longer side", "longer side", ("(width * height).sqrt()", "torch.maximum(width, height)")),
     wrong("roi_level", "the mean side", "mean of both", ("(width * height).sqrt()", "(width + height) / 2")),
-    wrong("roi_level", "no limits", "clamp", (".clamp(2, 5)", "")),
+    wrong("roi_level", "no limits", "above 5 do not exist", (".clamp(2, 5)", "")),
     wrong("roi_level", "a place in the list", "2 more", ("clamp(2, 5).long()", "clamp(2, 5).long() - 2")),
     wrong("roi_level", "the wrong way", "sign is wrong", ("4 + torch", "4 - torch")),
     wrong("roi_level", "canonical for P2", "not to level 2", ("4 + torch", "2 + torch")),
-    wrong("roi_level", "floats", r"expected shape \(R,\) = \(8,\), a tensor of int", (".long()", "")),
+    wrong("roi_level", "floats", r"expected shape \(R,\) = \(10,\), a tensor of int", (".long()", "")),
 ]  # fmt: skip

@@ -30,6 +30,8 @@ def check_lateral(lateral: Callable) -> None:
     res, weight, bias = (torch.randn(*size, generator=seeded) for size in ((3, 5, 4), (3, 3), (3,)))
     plain = torch.einsum("oi,ihw->ohw", weight, res)
     expected = plain + bias[:, None, None]
+    entering, leaving = res.reshape(-1, 3) @ weight.T + bias, (weight @ res.flatten(1) + bias[:, None]).T
+    mixed = "pixels and channels are mixed: view reads on as the memory lies, one whole channel after the other; "
     known = {
         "the bias is missing": plain,
         "the weight is transposed: weight[o, i] is what channel i of res counts for in channel o": (
@@ -40,6 +42,11 @@ def check_lateral(lateral: Callable) -> None:
             weight.diagonal()[:, None, None] * res + bias[:, None, None]
         ),
         "the bias was added once per input channel; it is added once": plain + 3 * bias[:, None, None],
+        f"{mixed}permute(1, 2, 0) puts the channels last, before you view": entering.T.reshape(3, 5, 4),
+        f"{mixed}permute(1, 2, 0) before you view, permute(2, 0, 1) at the end": entering.reshape(3, 5, 4),
+        f"{mixed}here that happens at the end: the channels stand last there, so transpose first": (
+            leaving.reshape(3, 5, 4)
+        ),
     }
     agree(lateral(res, weight, bias), expected, "the lateral map", "channel, row, column", known)
     wider = torch.randn(2, 3, generator=seeded), torch.randn(2, generator=seeded)
@@ -59,7 +66,7 @@ def resized(coarse: Tensor, size: tuple[int, int], mode: str, **options) -> Tens
 
 def check_enlarge(enlarge: Callable) -> None:
     coarse = torch.tensor([[[10.0, 20, 30], [40, 50, 60], [70, 80, 90]]])
-    for size in ((6, 6), (5, 5)):
+    for size in ((6, 6), (5, 5), (4, 4)):
         height, width = size
         doubled = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
         known = {
@@ -73,6 +80,9 @@ def check_enlarge(enlarge: Callable) -> None:
             "the source was rounded; it is rounded down: floor(row · h / H)": coarse[
                 :, (torch.arange(height) * 3 / height).round().clamp(max=2).long()
             ][:, :, (torch.arange(width) * 3 / width).round().clamp(max=2).long()],
+            "the source was rounded up; it is rounded down: floor(row · h / H)": coarse[
+                :, (torch.arange(height) * 3 / height).ceil().clamp(max=2).long()
+            ][:, :, (torch.arange(width) * 3 / width).ceil().clamp(max=2).long()],
             "this is nearest-exact, which asks for the middle of a pixel; here it is floor(row · h / H)": (
                 resized(coarse, size, "nearest-exact")
             ),
@@ -80,8 +90,12 @@ def check_enlarge(enlarge: Callable) -> None:
                 F.pad(coarse[..., None, :, None], (0, 1, 0, 0, 0, 1)).reshape(1, 6, 6)[:, :height, :width]
             ),
         }
-        if size == (5, 5):
-            known["every pixel became 2 × 2, which is 6 × 6; the size asked for is 5 × 5"] = doubled
+        if size != (6, 6):
+            known |= {
+                f"every pixel became 2 × 2, which is 6 × 6; the size asked for is {height} × {width}": doubled,
+                "every value was copied equally often and what was too much cut off; row r is a copy of row "
+                "floor(r · h / H)": doubled[:, :height, :width],
+            }
         found = tried(enlarge, coarse, size, on=f"a map of 3 × 3 that is to become {height} × {width}")
         agree(
             found,
@@ -112,9 +126,14 @@ def check_top_down(top_down: Callable) -> None:
     sizes = ((5, 7), (3, 4), (2, 2), (1, 1))
     laterals = [10.0**n * (1 + torch.arange(h * w).view(1, h, w)) for n, (h, w) in enumerate(sizes)]
     expected, kept = sums(laterals), [t.clone() for t in laterals]
-    found = tried(top_down, laterals, on="four levels of 5 × 7, 3 × 4, 2 × 2 and 1 × 1 pixels")
+    given = list(laterals)
+    found = tried(top_down, given, on="four levels of 5 × 7, 3 × 4, 2 × 2 and 1 × 1 pixels")
     if any(not torch.equal(a, b) for a, b in zip(laterals, kept, strict=True)):
         raise Mistake("your function changed the laterals it was given: += adds in place; write a = a + b")
+    if [id(t) for t in given] != [id(t) for t in laterals]:
+        raise Mistake(
+            "your function changed the list it was given (laterals[i] = ..., pop); put the sums into a new one"
+        )
     if len(found) == len(expected) - 1:
         raise Mistake("3 maps for 4 levels: the coarsest is one of them, its lateral as it is")
     if len(found) != len(expected):
@@ -124,6 +143,7 @@ def check_top_down(top_down: Callable) -> None:
     neighbours = [a + resized(b, tuple(a.shape[1:]), "nearest") for a, b in zip(laterals, laterals[1:], strict=False)]
     from_top = [a + resized(laterals[-1], tuple(a.shape[1:]), "nearest") for a in laterals[:-1]] + laterals[-1:]
     copied = [resized(b, tuple(a.shape[1:]), "nearest") for a, b in zip(laterals, expected[1:], strict=False)]
+    upward = sums(laterals[::-1])[::-1]
     for level in reversed(range(len(sizes))):  # as one walks down: the first wrong level spoils those below
         known = {
             "this is the lateral alone": laterals[level],
@@ -132,6 +152,7 @@ def check_top_down(top_down: Callable) -> None:
             ),
             "only the coarsest lateral was added; walk down level by level": from_top[level],
             "the copy from above stands there without the lateral": [*copied, laterals[-1]][level],
+            "you walked up, from the finest level to the coarsest; begin at the coarsest and go down": upward[level],
             "twice the lateral of the coarsest level: at the top there is nothing to add": 2 * expected[level],
         }
         what = f"level {level} of {len(sizes)} (0 is the finest): the sum"
@@ -145,7 +166,8 @@ def check_top_down(top_down: Callable) -> None:
 
 def check_roi_level(roi_level: Callable) -> None:
     boxes = torch.tensor([[3.0, 5, 67, 69], [10, 0, 73, 63], [0, 0, 32, 32], [20, 10, 48, 42], [0, 0, 256, 16],
-                          [7, 7, 107, 107], [0, 0, 200, 150], [9, 8, 129, 128]])  # fmt: skip
+                          [7, 7, 107, 107], [1, 2, 81, 82], [0, 0, 200, 150], [9, 8, 129, 128],
+                          [0, 0, 300, 300]])  # fmt: skip
     wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     side = (wide * high).sqrt()
     level = lambda s, canonical=64.0: 4 + (s / canonical).log2()  # noqa: E731
@@ -155,6 +177,7 @@ def check_roi_level(roi_level: Callable) -> None:
             level((boxes[:, 2] * boxes[:, 3]).sqrt())
         ),
         "rounded to the nearest level; it is rounded down": level(side).round().clamp(2, 5),
+        "rounded up (ceil); it is rounded down (floor)": level(side).ceil().clamp(2, 5),
         "the square root is missing: the side of a box is √(w · h)": cut(level(wide * high)),
         "this is the natural logarithm; a level is a factor of 2: log2": cut(4 + (side / 64).log()),
         "the longer side was taken; the rule takes √(w · h)": cut(level(torch.maximum(wide, high))),
@@ -165,7 +188,7 @@ def check_roi_level(roi_level: Callable) -> None:
         "the canonical size belongs to level 4, not to level 2": (cut(2 + (side / 64).log2())),
         "levels below 2 and above 5 do not exist: clamp": level(side).floor(),
     }
-    found = roi_level(boxes, 64.0)
+    found = tried(roi_level, boxes, 64.0, on=f"{len(boxes)} boxes")
     agree(found, package_roi_level(boxes, 64.0), "the level", "box", known)
     empty = tried(roi_level, torch.tensor([[4.0, 4, 4, 9]]), 64.0, on="a box without width")
     agree(empty, [2], "the level of a box without width (log2 of 0 is −∞; clamp before you make it an integer)", "box")
