@@ -69,6 +69,7 @@ def check(n: Number) -> None:
     parts = checked(found)
     keep(found, parts)
     rows = [(p.grade_id.removeprefix("test_"), gained(p.points, p.max_points), p.message or "✓") for p in parts]
+    rows.append(("all", gained(sum(p.points or 0 for p in parts), sum(p.max_points for p in parts)), ""))
     show("part", "points", "", rows=rows)
     if any(p.points != p.max_points for p in parts if p.points is not None):
         print(f"A hint: upsnet-lite exercise hint {found.number}")

@@ -5,7 +5,7 @@ from . import Wrong
 IOU = """@shaped
 def pairwise_iou(overlap: Int[Tensor, "G_void P_void"]) -> Float[Tensor, "G P"]:
     both, g = overlap[1:, 1:], overlap.sum(1)[1:, None]
-    p, all_p = overlap[1:].sum(0)[1:], overlap.sum(0)[1:]
+    p, all_p, seen = overlap[1:].sum(0)[1:], overlap.sum(0)[1:], both.sum(1)[:, None]
     return {}
 """
 MATCH = """@shaped
@@ -25,7 +25,7 @@ QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_c
         true, predicted = (gt_class == c) & {no_crowd}, pred_class == c
         tp = int(match[true].sum())
         fn = int((true & ~match.any(1)).sum())
-        fp = int((predicted & ~match.any(0) & {counts}).sum())
+        fp = int((predicted & {unmatched} & {counts}).sum())
         total = float(({iou})[true].sum())
         if {occurs}:
             sq, rq = total / max({found}, 1), tp / max(tp + {half} * (fp + fn), 1e-9)
@@ -34,8 +34,8 @@ QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_c
     return {result}
 """
 RIGHT = dict(
-    no_crowd="~crowd", counts="~excused", iou="iou * match", occurs="tp + fp + fn", found="tp", half="0.5",
-    result="100 * mean",
+    no_crowd="~crowd", counts="~excused", unmatched="~match.any(0)", iou="iou * match", occurs="tp + fp + fn",
+    found="tp", half="0.5", result="100 * mean",
 )  # fmt: skip
 
 
@@ -66,6 +66,7 @@ def my_pq():
 
 WRONG = [
     Wrong("by hand: copied", "my_pq", "test_my_pq", "yours are those of 'grace'", COPIED),
+    by_hand("by hand: rounded", "let Python divide", ("round(q.pq, 1)", "ada")),
     by_hand("by hand: a share, not per cent", "per cent is asked", ("q.pq / 100", "ada")),
     by_hand("by hand: mean SQ times mean RQ", "class by class", ("q.sq * q.rq / 100", "ada")),
     by_hand("by hand: the mean over all twelve classes", "not over all 12",
@@ -80,12 +81,26 @@ WRONG = [
     one("pairwise_iou", IOU, "IoU: the intersection twice", "twice in your unions", "both / (g + p)"),
     one("pairwise_iou", IOU, "IoU: Dice", "Dice", "2 * both / (g + p)"),
     one("pairwise_iou", IOU, "IoU: an empty union", "0 / 0", "both / (g + p - both)"),
+    one("pairwise_iou", IOU, "IoU: the unknown pixels left out", "unknown pixels .column 0. belong to",
+        "both / (seen + p - both).clamp(min=1)"),
+    one("pairwise_iou", IOU, "IoU: row 0 in, column 0 out", "the other way round",
+        "both / (seen + all_p - both).clamp(min=1)"),
+    one("match", MATCH, "match: classes by place", "place by place",
+        "(iou > 0.5) & (gt_class == pred_class) & ~crowd[:, None]"),
+    one("match", MATCH, "match: crowd along the columns", "the rows",
+        "(iou > 0.5) & (gt_class[:, None] == pred_class) & ~crowd"),
+    one("match", MATCH, "match: classes and crowd by place", "place by place",
+        "(iou > 0.5) & (gt_class == pred_class) & ~crowd"),
+    one("match", MATCH, "match: only as many as the other", "fails on 6 true and 4 predicted",
+        "(iou > 0.5) & torch.stack([gt_class == c for c in pred_class]).T[: len(pred_class)] & ~crowd[:, None]"),
     one("match", MATCH, "match: at exactly a half", "exactly 0.5",
         "(iou >= 0.5) & (gt_class[:, None] == pred_class) & ~crowd[:, None]"),
     one("match", MATCH, "match: whatever the class", "same class", "(iou > 0.5) & ~crowd[:, None]"),
     one("match", MATCH, "match: crowds too", "a crowd was matched", "(iou > 0.5) & (gt_class[:, None] == pred_class)"),
     one("excused", EXCUSED, "excused: on any crowd", "has the crowd's class",
         "2 * (void + (on * crowd[:, None]).sum(0)) > size"),
+    one("excused", EXCUSED, "excused: the size without void", "counts all its pixels",
+        "2 * (void + (on * (same & crowd[:, None])).sum(0)) > size - void"),
     one("excused", EXCUSED, "excused: at exactly half", "exactly half",
         "2 * (void + (on * (same & crowd[:, None])).sum(0)) >= size"),
     one("excused", EXCUSED, "excused: void or crowd, not both together", "count together",
@@ -97,6 +112,8 @@ WRONG = [
     quality("quality: only classes with a match", "that have a match", occurs="tp"),
     quality("quality: a crowd is missed", "crowd was counted as missed: it is no FN", no_crowd="(gt_class == c)"),
     quality("quality: the excused count", "excused segment was counted", counts="(pred_class == c)"),
+    quality("quality: SQ, RQ, PQ", "the order is", result="100 * mean[[1, 2, 0]]"),
+    quality("quality: a matched prediction as FP", "matched prediction was counted", unmatched="(pred_class == c)"),
     quality("quality: FP and FN in full", "count half", half="1"),
     quality("quality: SQ over all segments", "divides by TP", found="(tp + fp + fn)"),
     quality("quality: IoU of pairs without a match", "sums every IoU", iou="iou"),

@@ -3,13 +3,15 @@
 Shapes   x (C, H, W)   row, column (P,) places in pixels   offset (18, H, W), (Δrow, Δcolumn) of tap after tap
 """
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsnet_lite.course.feedback import Mistake, agree, right
+from upsnet_lite.course.feedback import Mistake, agree, one_line, right
 from upsnet_lite.deform_conv import deform_conv2d, tap_places
 
 # ------------------------------------------------------------------------------------------------- part 1, bilinear
@@ -85,7 +87,17 @@ def check_bilinear(bilinear: Callable) -> None:
         ),
     }
     agree(found, sampled(x, row, column), "at the border, the value", "channel, place", known)
+    same_dtype(bilinear(x.double(), row.double(), column.double()), "x")
     right("bilinear, inside and outside")
+
+
+def same_dtype(found: Tensor, of: str) -> None:
+    """Mistake unless a result from float64 is float64: part 4 checks the gradient in it."""
+    if found.dtype != torch.float64:
+        kind = str(found.dtype).removeprefix("torch.")
+        raise Mistake(
+            f"{of} was float64 and your result is {kind}: begin with {of}.new_zeros(...), not torch.zeros(...)"
+        )
 
 
 # ------------------------------------------------------------------------------------------------- part 2, gradient
@@ -118,7 +130,20 @@ def check_bilinear_gradient(bilinear_gradient: Callable) -> None:
             )
         ),
     }
-    agree(found, expected, "the derivative", "0 by row and 1 by column, channel, place", known)
+    known |= {
+        "this is the step from the place itself to one pixel on; the slope is that between the pixels around it": (
+            torch.stack((sampled(x, row + 1, column), sampled(x, row, column + 1))) - sampled(x, row, column)
+        ),
+        "this is a step of a pixel around the place; the slope is that between the two pixels around it": torch.stack(
+            (
+                sampled(x, row + 0.5, column) - sampled(x, row - 0.5, column),
+                sampled(x, row, column + 0.5) - sampled(x, row, column - 0.5),
+            )
+        ),
+    }
+    for i, by in enumerate(("row", "column")):
+        told = {mistake: wrong[i] for mistake, wrong in known.items()}
+        agree(found[i], expected[i], f"the derivative by {by}", "channel, place", told)
     right("the derivatives by row and column, as autograd finds them")
 
 
@@ -158,17 +183,40 @@ def check_taps(taps: Callable) -> None:
             - torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij"))[:, None]
         ),
     }
-    names = "0 rows and 1 columns, tap, row, column"
-    agree(torch.stack(taps(offset)), torch.stack(places(offset)), "the place", names, known)
+    for i, (found, expected) in enumerate(zip(taps(offset), places(offset), strict=True)):
+        told = {mistake: wrong[i] for mistake, wrong in known.items()}
+        agree(found, expected, f"the {('row', 'column')[i]} of the place", "tap, row, column", told)
     by_package = [p[0, ..., 0].permute(2, 0, 1) for p in tap_places(offset[None], (3, 3), padding=1)]
-    agree(torch.stack(taps(offset)), torch.stack(by_package), "the place", names)
+    agree(torch.stack(taps(offset)), torch.stack(by_package), "the place", "rows or columns, tap, row, column")
+    same_dtype(taps(offset.double())[0], "offset")
     right("where the taps fall")
 
 
 # ------------------------------------------------------------------------------------------------- part 4, convolution
 
 
-def check_deform_conv(deform_conv: Callable) -> None:
+def check_deform_conv(deform_conv: Callable, bilinear: Callable, taps: Callable) -> None:
+    try:
+        check_values(deform_conv)
+        check_gradient(deform_conv)
+    except (Mistake, RuntimeError) as error:
+        for part, function, check in ((1, bilinear, check_bilinear), (3, taps, check_taps)):
+            if not passes(check, function):
+                raise Mistake(f"{one_line(error)} (part {part} is not right yet, and this part stands on it)") from None
+        raise
+    right("a deformable convolution, its four gradients checked")
+
+
+def passes(check: Callable, function: Callable) -> bool:
+    try:
+        with redirect_stdout(io.StringIO()):
+            check(function)
+    except Exception:  # whatever a learner's code can raise
+        return False
+    return True
+
+
+def check_values(deform_conv: Callable) -> None:
     draw = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(*size, generator=draw) for size in ((2, 5, 6), (2, 2, 3, 3), (2,)))
     offset = 1.5 * torch.randn(18, 5, 6, generator=draw)
@@ -196,8 +244,7 @@ def check_deform_conv(deform_conv: Callable) -> None:
     }
     found = deform_conv(x, offset, weight, bias)
     agree(found, deformed(offset), "with offsets", "channel, row, column", known)
-    check_gradient(deform_conv)
-    right("a deformable convolution, its four gradients checked")
+    same_dtype(deform_conv(*(v.double() for v in (x, offset, weight, bias))), "x")
 
 
 def check_gradient(deform_conv: Callable) -> None:

@@ -1,6 +1,6 @@
 """Exercise 1, panoptic quality: the visible checks, and the maps that each student works out by hand.
 
-Shapes   overlap (G + 1, P + 1) px, row and column 0 void     G true segments, P predicted ones
+Shapes   overlap (G + 1, P + 1) px, row 0 void, column 0 unknown     G true segments, P predicted ones
 """
 
 import random
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from upsnet_lite.course import variant
-from upsnet_lite.course.feedback import Mistake, agree, right, same
+from upsnet_lite.course.feedback import Mistake, agree, right, same, tried
 from upsnet_lite.datasets.shapes import categories
 from upsnet_lite.panoptic_quality import PanopticQuality
 from upsnet_lite.panoptic_quality import pairwise_iou as package_iou
@@ -56,6 +56,7 @@ def check_my_pq(my_pq: Callable, student: str) -> None:
     total, matched, of_means = sum(c.pq for c in occur), sum(c.tp > 0 for c in occur), q.sq * q.rq / 100
     known = {
         "per cent is asked: 100 times what you have": q.pq / 100,
+        "this is rounded: write the fractions and let Python divide": round(q.pq, 1),
         "mean SQ · mean RQ is not the mean of SQ · RQ: multiply class by class, then take the mean": of_means,
         f"{len(occur)} classes occur in one map or the other; the mean is over them, matched or not": total / matched,
         f"the mean is over the {len(occur)} classes that occur, not over all {len(q.per_class)}": total
@@ -85,13 +86,13 @@ def check_segment_ids(segment_ids: Callable) -> None:
 
 # ------------------------------------------------------------------------------------------------- part 3, IoU
 
-TABLE = torch.tensor([[0, 0, 1, 0, 0, 1, 0], [0, 9, 0, 0, 0, 0, 1], [0, 0, 5, 1, 0, 0, 0], [0, 0, 1, 3, 0, 0, 0],
+TABLE = torch.tensor([[1, 0, 1, 0, 0, 1, 0], [2, 9, 0, 0, 0, 0, 1], [0, 0, 5, 1, 0, 0, 0], [1, 0, 1, 3, 0, 0, 0],
                       [0, 0, 0, 0, 3, 0, 0]])  # fmt: skip
 
 
 def check_pairwise_iou(pairwise_iou: Callable) -> None:
     both, truth, answer = TABLE[1:, 1:], TABLE.sum(1)[1:, None], TABLE.sum(0)[1:]
-    judged = answer - TABLE[0, 1:]
+    judged, seen = answer - TABLE[0, 1:], both.sum(1)[:, None]
     known = {
         "void counts in your unions: take row 0 off the predicted segments": both / (truth + answer - both),
         "this is intersection / true segment: what the answer has too much must cost something": both / truth,
@@ -99,6 +100,12 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
         "this is intersection / predicted segment off void: what the answer lacks must cost something": both / judged,
         "the intersection is twice in your unions: |p ∪ g| = |p| + |g| − |p ∩ g|": both / (truth + judged),
         "this is 2 · intersection / (sum of both sizes), the Dice score": 2 * both / (truth + judged),
+        "the answer's unknown pixels (column 0) belong to the true segment: its size is the sum of its whole row": (
+            both / (seen + judged - both)
+        ),
+        "void (row 0) counts in your unions, and the unknown pixels (column 0) do not; it is the other way round": (
+            both / (seen + answer - both)
+        ),
         "every IoU below 1 is 0: // divides whole numbers, / gives fractions": both // (truth + judged - both),
     }
     agree(pairwise_iou(TABLE), package_iou(TABLE), "IoU", "true segment, predicted segment", known)
@@ -113,20 +120,33 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
 
 
 def check_match(match: Callable) -> None:
-    iou = torch.diag(torch.tensor([0.5, 0.75, 0.7, 0.8]))
-    gt_class, pred_class = torch.tensor([0, 6, 7, 10]), torch.tensor([0, 6, 8, 10])
-    crowd = torch.tensor([False, False, False, True])
+    pairs = {(0, 1): 0.5, (1, 2): 0.75, (2, 3): 0.7, (3, 0): 0.8, (4, 4): 0.9, (5, 5): 0.6}
+    iou = torch.zeros(6, 6)
+    for pair, value in pairs.items():
+        iou[pair] = value
+    gt_class, pred_class = torch.tensor([0, 6, 7, 10, 6, 7]), torch.tensor([10, 0, 6, 7, 6, 8])
+    crowd = torch.tensor([False, False, False, True, False, False])
+    same_class = gt_class[:, None] == pred_class
+    expected = (iou > 0.5) & same_class & ~crowd[:, None]
+    by_place = "the classes were compared place by place; gt_class[:, None] == pred_class compares each with each"
+    known = {
+        by_place: (iou > 0.5) & (gt_class == pred_class) & ~crowd[:, None],
+        "`crowd` is about the true segments, the rows: ~crowd[:, None], not ~crowd": (iou > 0.5) & same_class & ~crowd,
+    }
     found = match(iou, gt_class, pred_class, crowd)
-    for i, mistake in (
-        (0, "an IoU of exactly 0.5 is no match: at ≥ a segment could have two; the rule is > 0.5"),
-        (2, "a segment of class 7 was matched with one of class 8: a match needs the same class"),
-        (3, "a crowd was matched: a crowd is no object, it can neither be found nor missed"),
-    ):
-        if found[i, i]:
+    for mistake, wrong in known.items():
+        if same(found, wrong):
             raise Mistake(mistake)
-    expected = torch.zeros(4, 4, dtype=torch.bool)
-    expected[1, 1] = True
+    for pair, mistake in (
+        ((0, 1), "an IoU of exactly 0.5 is no match: at ≥ a segment could have two; the rule is > 0.5"),
+        ((5, 5), "a segment of class 7 was matched with one of class 8: a match needs the same class"),
+        ((3, 0), "a crowd was matched: a crowd is no object, it can neither be found nor missed"),
+    ):
+        if found[pair]:
+            raise Mistake(mistake)
     agree(found, expected, "match", "true segment, predicted segment")
+    wide = tried(match, iou[:, :4], gt_class, pred_class[:4], crowd, on="6 true and 4 predicted segments")
+    agree(wide, expected[:, :4], "match", "true segment, predicted segment")
     right("matches")
 
 
@@ -139,6 +159,8 @@ def check_excused(excused: Callable) -> None:
         "a fish with 3 of its 5 px on the crowd of fish": ("fish", (0, 2, 3, 0), True),
         "a star with all of its 3 px on the crowd of fish (excused is only who has the crowd's class)": (
             "star", (0, 0, 3, 0), False),
+        "a crate with 2 of its 5 px on void (a predicted segment's size counts all its pixels)": (
+            "crate", (2, 3, 0, 0), False),
         "a crate with 1 of its 2 px on void (exactly half is not more than half)": ("crate", (1, 1, 0, 0), False),
         "a crate with 2 of its 3 px on void": ("crate", (2, 1, 0, 0), True),
         "a fish with 2 px on void, 2 on the crowd of fish and 3 on grass (void and crowd count together)": (
@@ -193,6 +215,10 @@ def check_quality(quality: Callable) -> None:
         "the crowd was counted as FN and the excused segment as FP: they are neither": (
             figures((0.9, 1, 1, 0), *COUNTS[1:], (0, 0, 0, 1)).mean(0)
         ),
+        "the order is PQ, SQ, RQ": rows.mean(0)[[1, 2, 0]],
+        "a matched prediction was counted as FP, too: FP are those without a match": figures(
+            (0.9, 1, 1, 0), (0.6, 1, 2, 2), COUNTS[2]
+        ).mean(0),
         "FP and FN count half: TP / (TP + ½ FP + ½ FN)": figures(*COUNTS, half=1).mean(0),
         "your SQ divides by TP + FP + FN: SQ is the mean over the matches alone": (
             figures(*COUNTS, found=lambda *n: sum(n)).mean(0)
