@@ -8,6 +8,7 @@ The cell tagged "figures" prints one JSON object. Numbers agree to 1e-6, or to w
 "tolerance": 0.5 for all, {"pq": 0.5} for some. A key that begins with "~" depends on the machine: present is enough.
 """
 
+import argparse
 import json
 import os
 import re
@@ -189,7 +190,16 @@ def main(out: Path, names: Sequence[str]) -> int:
     return int(passed < len(chosen) or not chosen)
 
 
+def named(name: str) -> str:
+    """`choices` would do, but for Python 3.10, where it refuses that there is none."""
+    if name not in (known := [p.stem for p in lessons()]):
+        raise argparse.ArgumentTypeError(f"there is no lesson {name!r}, there are {', '.join(known)}")
+    return name
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: execute.py OUT [NAME ...]")
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__.split("  ")[0])
+    parser.add_argument("out", metavar="OUT", type=Path, help="a folder; `notebooks` executes in place")
+    parser.add_argument("names", metavar="NAME", type=named, nargs="*", help="for example 03_semantic_head")
+    given = parser.parse_args()
+    sys.exit(main(given.out, given.names))

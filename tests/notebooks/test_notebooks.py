@@ -7,6 +7,8 @@ import ast
 import base64
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -326,3 +328,12 @@ def test_execution_finds_errors_noise_new_figures_and_stray_files(tmp_path, monk
 )
 def test_folders_of_a_machine_are_recognised(line, found):
     assert bool(MACHINE.search(line)) == found
+
+
+@pytest.mark.parametrize("line, told", [("--help", "usage: execute.py"), ("OUT 99", "there is no lesson '99'")])
+def test_a_wrong_call_writes_nothing(tmp_path, line, told):
+    done = subprocess.run(
+        [sys.executable, execute.__file__, *line.split()], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert told in done.stdout + done.stderr and done.returncode == (2 if "99" in line else 0)
+    assert not list(tmp_path.iterdir())
