@@ -205,8 +205,9 @@ def test_lab_without_notebooks_says_so(refused, monkeypatch, tmp_path):
     assert "00_start_here.ipynb is not here" in refused("lab")
 
 
-def test_lab_listens_on_this_machine_only(run, monkeypatch, tmp_path):
+def test_lab_listens_on_this_machine_only_and_asks_nothing(run, monkeypatch, tmp_path):
     seen = []
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "of/the/user")
 
     def execv(program, arguments):
         seen.extend(arguments)
@@ -218,6 +219,10 @@ def test_lab_listens_on_this_machine_only(run, monkeypatch, tmp_path):
     assert {"--ServerApp.ip=127.0.0.1", "--ServerApp.port=8899", "--no-browser"} <= set(seen)
     assert seen[-1].endswith("=/lab/tree/notebooks/00_start_here.ipynb")
     assert not any("token" in argument.lower() for argument in seen), "JupyterLab draws its own token"
+
+    ours, theirs = os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    settings = json.loads((Path(ours) / "labconfig/default_setting_overrides.json").read_text())
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false" and theirs == "of/the/user"
 
 
 # ---- end to end ------------------------------------------------------------------------------------------------------

@@ -183,6 +183,8 @@ def open_lab(start: Path, port: int, browser: bool) -> None:
     flags += [] if browser else ["--no-browser"]
     flags += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     flags += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # offline
+    defaults = Path(__file__).parent / "viz/static/jupyter"  # that there is no news, it need not ask
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (str(defaults), os.getenv("JUPYTER_CONFIG_PATH"))))
     flags += [f"--LabApp.default_url=/lab/tree/{start.as_posix()}"]  # the printed address leads there, too
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *flags])
 
