@@ -15,9 +15,8 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 CORE_PACKAGES = {"torch", "torchvision", "numpy", "PIL", "jaxtyping"}
-EQUATIONS = ("panoptic_head", "segments", "targets", "losses", "panoptic_quality", "deform_conv")
+EQUATIONS = ("boxes", "panoptic_head", "segments", "targets", "losses", "panoptic_quality", "deform_conv")
 ALSO = {
-    "segments": {"panoptic_head"},  # a mask is pruned with the very pixels with which it is fused
     "weights": {"engine.checkpoint"},  # a run's checkpoint can be loaded as a model
 }
 TOP = ("viz", "course", "cli", "cli_data", "terminal", "__main__", "bench")  # nothing below imports these
@@ -73,7 +72,7 @@ def test_the_parser_sees_what_it_should():
 
 @pytest.mark.parametrize("module", EQUATIONS)
 def test_equations_stand_on_torch_alone(module):
-    assert project_imports(module) <= {"categories", "config"} | ALSO.get(module, set())
+    assert project_imports(module) <= {"boxes", "categories", "config"}
     assert third_party(module, False) <= {"torch", "torchvision", "jaxtyping"}
 
 

@@ -16,8 +16,8 @@ import torchvision.ops
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .boxes import patches
 from .categories import Categories
-from .panoptic_head import patches
 
 
 def instance_patches(boxes: Tensor, mask_logits: Tensor, size: tuple[int, int]):

@@ -29,10 +29,10 @@ from ipywidgets import (
 )
 from torch import Tensor
 
+from upsnet_lite.boxes import box_edges, clip
 from upsnet_lite.datasets.coco_panoptic import CocoPanoptic
 from upsnet_lite.files import UserError
 from upsnet_lite.model import UPSNet
-from upsnet_lite.panoptic_head import box_edges, clip
 from upsnet_lite.viz.colors import array, symmetric_limit
 from upsnet_lite.viz.figures import maps_html, measures_html
 from upsnet_lite.viz.fusion import (

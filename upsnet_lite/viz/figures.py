@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from upsnet_lite.panoptic_head import Edges
+from upsnet_lite.boxes import Edges
 from upsnet_lite.viz.colors import DIVERGING_STOPS, Number, array, logits_rgb
 from upsnet_lite.viz.fusion import Fused
 from upsnet_lite.viz.picture import quick_png

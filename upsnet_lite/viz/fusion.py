@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..boxes import box_edges
 from ..datasets.coco_panoptic import CocoPanoptic
 from ..engine.refuse import with_fusion
 from ..files import UserError
 from ..instance_head import Detections
 from ..model import Trace, UPSNet
-from ..panoptic_head import box_edges
 from ..panoptic_quality import PanopticQuality, Quality
 from ..segments import prune_masks
 from ..weights import load
