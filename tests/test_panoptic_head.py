@@ -292,6 +292,37 @@ def test_predict_takes_tensors_that_require_gradients() -> None:
     assert torch.equal(head.predict(*scene.args), head(*scene.args).z.argmax(0))
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    scene=scenes(),
+    unknown=st.booleans(),
+    outside=st.sampled_from([0.0, -math.inf]),
+    strange=st.sampled_from([-math.inf, math.inf, math.nan]),
+    where=st.sampled_from(["x", "y"]),
+    share=st.sampled_from([0.05, 0.5, 1.0]),
+)
+def test_predict_is_argmax_of_z_where_logits_are_infinite_or_nan(
+    scene, unknown, outside, strange, where, share
+) -> None:
+    """argmax takes a NaN for the highest: -inf - (-inf) of the unknown channel, or -inf resized, is one."""
+    logits = getattr(scene, where)
+    logits[torch.rand(logits.shape, generator=torch.Generator().manual_seed(0)) < share] = strange
+    head = PanopticHead(scene.num_stuff, unknown, outside)
+    z = head(*scene.args).z
+    if len(z):
+        assert torch.equal(head.predict(*scene.args), z.argmax(0))
+
+
+@pytest.mark.parametrize("halved", ["x", "y"])
+def test_predict_is_argmax_of_z_where_x_and_y_differ_in_precision(halved) -> None:
+    """z has the finer of the two: in the coarser one, neighbours would tie."""
+    scene = random_scene(5, 2, 3, 40, 30, 30, ties=False)
+    scene.x, scene.y = scene.x.float(), scene.y.float()
+    setattr(scene, halved, getattr(scene, halved).bfloat16())
+    head = PanopticHead(2)
+    assert torch.equal(head.predict(*scene.args), head(*scene.args).z.argmax(0))
+
+
 def test_running_argmax_takes_the_first_of_ties() -> None:
     x = torch.tensor([[[1.0, 2.0]], [[1.0, 3.0]], [[0.0, 3.0]]])
     best, winner = running_argmax(x)

@@ -95,19 +95,23 @@ class PanopticHead(nn.Module):
         classes: Int[Tensor, " N_inst"],
         mask_logits: Float[Tensor, "N_inst h w"],
     ) -> Int[Tensor, "H W"]:
-        """argmax of z over its channels without building z; equal to it on every pixel, ties included, where z is
-        not NaN (as −inf − (−inf) of the unknown channel would be).
+        """argmax of z over its channels without building z; equal to it on every pixel, ties included.
 
         A running maximum: each instance is visited only inside its box. Outside, all instances share one value, so
-        of these only the first that does not cover the pixel can win.
+        of these only the first that does not cover the pixel can win. Where z holds a NaN (such as −inf − (−inf) of
+        the unknown channel), which argmax takes for the highest, z is built after all.
         """
         x_stuff, x_thing = x[: self.num_stuff], x[self.num_stuff :]
         best, winner = running_argmax(x_stuff)
         value, instance, explained = self.best_instance(x_thing, boxes, classes, mask_logits)
-        wins = value > best  # on a tie the lower channel wins, as in argmax
-        best, winner = torch.where(wins, value, best), torch.where(wins, instance + self.num_stuff, winner)
+        winner = torch.where(value > best, instance + self.num_stuff, winner)  # a tie goes to the lower channel
+        best = torch.maximum(best, value)
         if self.unknown:
-            winner[x_thing.amax(0) - explained > best] = self.num_stuff + len(boxes)
+            unknown = x_thing.amax(0) - explained
+            winner.masked_fill_(unknown > best, self.num_stuff + len(boxes))
+            best = torch.maximum(best, unknown)
+        if best.isnan().any():  # maximum hands every NaN on
+            return self(x, boxes, classes, mask_logits).z.argmax(0)
         return winner.long()
 
     def best_instance(
@@ -115,19 +119,18 @@ class PanopticHead(nn.Module):
     ) -> tuple[Float[Tensor, "H W"], Int[Tensor, "H W"], Float[Tensor, "H W"]]:
         """Highest z_inst, the instance that has it, and the highest x_mask (0 where there is no instance)."""
         height, width = x_thing.shape[1:]
-        everywhere = x_thing.new_full((height, width), -torch.inf)
-        value, explained = everywhere, everywhere.clone()
+        explained = x_thing.new_full((height, width), -torch.inf)
+        value = explained.to(torch.promote_types(x_thing.dtype, mask_logits.dtype), copy=True)
         instance = torch.zeros(height, width, dtype=torch.int32, device=x_thing.device)
         pasted = patches(boxes, mask_logits, height, width)
         for i, (c, (edges, patch)) in enumerate(zip(classes.tolist(), pasted, strict=True)):
             left, top, right, bottom = edges
             here = (slice(top, bottom), slice(left, right))
             seen = x_thing[c][here]
-            explained[here] = torch.maximum(explained[here], seen)
+            torch.maximum(explained[here], seen, out=explained[here])
             z = seen + patch
-            wins = z > value[here]
-            value[here] = torch.where(wins, z, value[here])
-            instance[here] = torch.where(wins, i, instance[here])
+            instance[here].masked_fill_(z > value[here], i)
+            torch.maximum(value[here], z, out=value[here])
         first = first_not_covering(boxes, height, width, x_thing.device)
         open_here = first < len(boxes)  # some instance does not cover this pixel
         explained = torch.where(open_here, explained.clamp(min=0), explained)
