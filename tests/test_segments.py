@@ -45,6 +45,14 @@ def test_box_nms_is_class_agnostic_and_needs_more_than_one_half() -> None:
     assert prune([same, third], [0.9, 0.8], [0, 1]) == [0, 1]  # IoU exactly 0.5
 
 
+@pytest.mark.parametrize("boxes", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("scores", [torch.float32, torch.float64, torch.float16])
+def test_boxes_and_scores_may_differ_in_precision(boxes, scores) -> None:
+    box, score = torch.tensor(APART, dtype=boxes), torch.tensor([0.5, 0.9, 0.8, 0.7], dtype=scores)
+    kept = prune_masks(box, score, torch.zeros(4, dtype=torch.int64), torch.ones(4, 28, 28), SIZE)
+    assert kept.tolist() == [1, 2, 3]
+
+
 def test_overlap_of_exactly_30_per_cent_is_kept() -> None:
     """The second mask has 10 x 10 pixels; 3 columns of it, then 4, already belong to the first."""
     for shared, kept in ((3, [0, 1]), (4, [0])):

@@ -43,7 +43,8 @@ def prune_masks(
     boxes: xyxy in pixels of `size` = (H, W).
     """
     candidates = torch.where(scores >= min_score)[0]
-    candidates = candidates[torchvision.ops.nms(boxes[candidates], scores[candidates], nms_iou)]
+    dtype = torch.promote_types(torch.promote_types(boxes.dtype, scores.dtype), torch.float32)  # nms wants one for both
+    candidates = candidates[torchvision.ops.nms(boxes[candidates].to(dtype), scores[candidates].to(dtype), nms_iou)]
     taken = defaultdict(lambda: torch.zeros(size, dtype=torch.bool, device=boxes.device))  # by class
     kept = []
     patches = instance_patches(boxes[candidates], mask_logits[candidates], size)
