@@ -300,6 +300,10 @@ def changed(**entries) -> dict:
         (changed(labels=torch.tensor([1, 3])), "labels must lie in 1 … 2"),
         (changed(masks=torch.zeros(2, SIDE, SIDE)), "masks must be bool"),
         (changed(boxes=torch.tensor([[1.0, 1, 5, 5], [7, 7, 7, 9]])), "every box needs x1 > x0"),
+        (changed(boxes=torch.tensor([[1.0, 1, 5, 5], [7, 7, math.inf, 9]])), "target 0: boxes must be finite, .*inf"),
+        (changed(boxes=torch.tensor([[-math.inf, 1, 5, 5], [7, 7, 9, 9]])), "target 0: boxes must be finite, .*-inf"),
+        (changed(boxes=torch.tensor([[1.0, 1, 5, 5], [7, 7, 3e38, 9]])), "boxes must be finite"),  # once resized
+        (changed(boxes=torch.tensor([[1.0, 1, 5, 5], [7, 7, math.nan, 9]])), "every box needs x1 > x0"),
         (changed(semantic=torch.full((SIDE, SIDE), 5)), "semantic must lie in 0 … 4"),
         (changed(semantic=torch.full((SIDE, SIDE), -1)), "semantic must lie in 0 … 4"),
     ],
@@ -309,6 +313,37 @@ def test_malformed_targets(model, target, said) -> None:
         model([picture()], [target])
     with pytest.raises(ValueError, match=said):
         model.trace(picture(), target)
+
+
+@pytest.mark.parametrize("size", [(SIDE, SIDE), (48, 90)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float64, torch.float16])
+def test_boxes_of_any_type_train_as_float_ones(model, dtype, size) -> None:
+    """A scale below 1 made whole would be 0."""
+    target = truth(3, *size)
+    for losses in (model, lambda images, targets: model.trace(images[0], targets[0]).losses):
+        torch.manual_seed(0)
+        expected = losses([picture(*size)], [target])
+        torch.manual_seed(0)
+        assert losses([picture(*size)], [target | {"boxes": target["boxes"].to(dtype)}]) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_images_of_any_precision_enter_in_that_of_the_weights(model, dtype) -> None:
+    """np.asarray(image) / 255 is float64."""
+    image = picture().to(dtype)
+    (found,), (expected,) = model([image]), model([image.float()])
+    assert torch.equal(found["panoptic"], expected["panoptic"]) and torch.equal(found["scores"], expected["scores"])
+    torch.manual_seed(0)
+    losses = model([image], [truth(3)])
+    torch.manual_seed(0)
+    assert losses == model([image.float()], [truth(3)])
+    assert torch.equal(model.trace(image).z, model.trace(image.float()).z)
+
+
+def test_a_network_in_double_precision_takes_any_image() -> None:
+    single, double = picture(), picture().double()
+    results = network().double()([single, double])
+    assert torch.equal(*(found["scores"] for found in results)) and torch.equal(*(f["semantic"] for f in results))
 
 
 def test_as_many_targets_as_images(model) -> None:

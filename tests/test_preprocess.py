@@ -89,7 +89,17 @@ def test_resize_target(count) -> None:
     assert large["masks"].dtype == torch.bool and large["semantic"].dtype == torch.int64
     back = resize_target(large, (6, 8))
     assert all(torch.equal(back[k], small[k]) for k in ("semantic", "masks", "boxes", "labels"))
-    assert resize_target(small, (6, 8)) is small
+    same = resize_target(small, (6, 8))
+    assert all(torch.equal(same[k], small[k]) for k in ("semantic", "masks", "boxes", "labels"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64, torch.float16])
+@pytest.mark.parametrize("size", [(6, 8), (9, 12)])
+def test_boxes_of_any_type_are_resized_as_float32(dtype, size) -> None:
+    """Whole numbers, too: a scale of 1.5 made whole would leave them where they were, one of 0.5 at 0."""
+    given = target(6, 8, 2)
+    got = resize_target(given | {"boxes": given["boxes"].to(dtype)}, size)["boxes"]
+    assert got.dtype == torch.float32 and torch.equal(got, given["boxes"] * size[0] / 6)
 
 
 # ------------------------------------------------------------------------------------------------------- the way back

@@ -16,12 +16,12 @@ from torchvision.models.detection.image_list import ImageList
 from . import losses as L
 from . import segments, targets
 from .backbone import Backbone
-from .categories import IGNORE, Categories
+from .categories import Categories
 from .config import Config, preset
 from .deform_conv import roi_align
 from .instance_head import Detections, InstanceHead, Proposals, batch_rois
 from .panoptic_head import PanopticHead
-from .preprocess import batch_images, check_images, rescale_boxes, resize_target, upsample_to_image
+from .preprocess import batch_images, check_images, check_targets, rescale_boxes, resize_target, upsample_to_image
 from .semantic_head import SemanticHead
 
 X_STRIDE = 4
@@ -117,10 +117,15 @@ class UPSNet(nn.Module):
             raise ValueError("in training mode the model needs targets; call model.eval() for predictions")
         return self.predictions(images)
 
+    def batch(self, images: list[Tensor]) -> ImageList:
+        """The images as the backbone takes them, in the precision of its weights."""
+        dtype = next(self.parameters()).dtype
+        return batch_images([image.to(dtype) for image in images], self.config)
+
     # ------------------------------------------------------------------------------------------------- inference
 
     def predictions(self, images: list[Tensor]) -> list[dict]:
-        batch = batch_images(images, self.config)
+        batch = self.batch(images)
         pyramid = self.backbone(batch.tensors)
         x = self.semantic_head(pyramid).float()
         proposals = self.instance_head.propose(pyramid, batch)
@@ -165,7 +170,7 @@ class UPSNet(nn.Module):
     def losses(self, images: list[Tensor], image_targets: list[dict]) -> dict[str, Tensor]:
         """The eight losses, unweighted."""
         check_targets(images, image_targets, self.config)
-        batch = batch_images(images, self.config)
+        batch = self.batch(images)
         pyramid = self.backbone(batch.tensors)
         x = self.semantic_head(pyramid).float()
         return self.losses_of(pyramid, x, self.instance_head.propose(pyramid, batch), batch, image_targets)
@@ -256,7 +261,7 @@ class UPSNet(nn.Module):
         check_images([image])
         if target is not None:
             check_targets([image], [target], self.config)
-        batch = batch_images([image], self.config)
+        batch = self.batch([image])
         size, original = batch.image_sizes[0], tuple(image.shape[1:])
         levels = {level: maps[0] for level, maps in self.backbone(batch.tensors).items()}
         pyramid = {level: maps[None] for level, maps in levels.items()}  # so that the levels handed out lie on the way
@@ -268,7 +273,7 @@ class UPSNet(nn.Module):
         else:
             boxes, classes = rescale_boxes(target["boxes"], original, size), target["labels"] - 1
             y = self.instance_head.mask_logits(pyramid, [boxes], classes)
-            chosen = Detections(target["boxes"], classes, torch.ones(len(classes), device=boxes.device), y)
+            chosen = Detections(target["boxes"].float(), classes, torch.ones(len(classes), device=boxes.device), y)
         x = upsample_to_image(x_stride4, X_STRIDE, size, original)
         fused = self.panoptic_head(x, chosen.boxes, chosen.classes, chosen.mask_logits)
         winner = fused.z.argmax(0)
@@ -305,29 +310,3 @@ def some(indices: Int[Tensor, " n"], most: int) -> Int[Tensor, " m"]:
 def to_image(found: Detections, size: tuple[int, int], original: tuple[int, int]) -> Detections:
     """Detections in pixels of the resized image -> in pixels of the original."""
     return Detections(rescale_boxes(found.boxes, size, original), found.classes, found.scores, found.mask_logits)
-
-
-def check_targets(images: list[Tensor], image_targets: list[dict], config: Config) -> None:
-    """ValueError naming the target and the entry that does not fit its image or the network's classes."""
-    if len(images) != len(image_targets):
-        raise ValueError(f"{len(images)} images came with {len(image_targets)} targets")
-    for n, (image, target) in enumerate(zip(images, image_targets, strict=True)):
-        missing = {"boxes", "labels", "masks", "semantic"} - set(target)
-        if missing:
-            raise ValueError(f"target {n} lacks {', '.join(sorted(missing))}")
-        size, count = tuple(image.shape[1:]), len(target["labels"])
-        shapes = {"boxes": (count, 4), "masks": (count, *size), "semantic": size}
-        for name, shape in shapes.items():
-            if tuple(target[name].shape) != shape:
-                raise ValueError(f"target {n}: {name} has shape {tuple(target[name].shape)}, expected {shape}")
-        labels, boxes, semantic = target["labels"], target["boxes"], target["semantic"]
-        if target["masks"].dtype != torch.bool or labels.dtype != torch.int64 or semantic.dtype != torch.int64:
-            raise ValueError(f"target {n}: masks must be bool, labels and semantic int64")
-        if count and (labels.min() < 1 or labels.max() > config.num_thing):
-            raise ValueError(f"target {n}: labels must lie in 1 … {config.num_thing}, found {labels.tolist()}")
-        if count and not (boxes[:, 2:] > boxes[:, :2]).all():  # one would match every anchor that touches no object
-            raise ValueError(f"target {n}: every box needs x1 > x0 and y1 > y0, found {boxes.tolist()}")
-        known = semantic[semantic != IGNORE]
-        if len(known) and (known.min() < 0 or known.max() >= config.num_stuff + config.num_thing):
-            classes = config.num_stuff + config.num_thing
-            raise ValueError(f"target {n}: semantic must lie in 0 … {classes - 1} or be {IGNORE}, found {known.max()}")

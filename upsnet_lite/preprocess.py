@@ -8,10 +8,11 @@ Shapes   image (3, H, W) RGB in [0, 1]    batch (B, 3, H', W')    sizes are (H, 
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
+from .categories import IGNORE
 from .config import Config
 
 DIVISOR = 32  # P5 has stride 32: every level then divides the next exactly
@@ -26,6 +27,34 @@ def check_images(images: list[Tensor]) -> None:
     for n, image in enumerate(images):
         if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape or not image.is_floating_point():
             raise ValueError(f"image {n} is {tuple(image.shape)} {image.dtype}, expected (3, H, W) float in [0, 1]")
+
+
+def check_targets(images: list[Tensor], image_targets: list[dict], config: Config) -> None:
+    """ValueError naming the target and the entry that does not fit its image or the network's classes."""
+    if len(images) != len(image_targets):
+        raise ValueError(f"{len(images)} images came with {len(image_targets)} targets")
+    for n, (image, target) in enumerate(zip(images, image_targets, strict=True)):
+        missing = {"boxes", "labels", "masks", "semantic"} - set(target)
+        if missing:
+            raise ValueError(f"target {n} lacks {', '.join(sorted(missing))}")
+        size, count = tuple(image.shape[1:]), len(target["labels"])
+        shapes = {"boxes": (count, 4), "masks": (count, *size), "semantic": size}
+        for name, shape in shapes.items():
+            if tuple(target[name].shape) != shape:
+                raise ValueError(f"target {n}: {name} has shape {tuple(target[name].shape)}, expected {shape}")
+        labels, boxes, semantic = target["labels"], target["boxes"].float(), target["semantic"]
+        if target["masks"].dtype != torch.bool or labels.dtype != torch.int64 or semantic.dtype != torch.int64:
+            raise ValueError(f"target {n}: masks must be bool, labels and semantic int64")
+        if count and (labels.min() < 1 or labels.max() > config.num_thing):
+            raise ValueError(f"target {n}: labels must lie in 1 … {config.num_thing}, found {labels.tolist()}")
+        if not (boxes[:, 2:] > boxes[:, :2]).all():  # one would match every anchor that touches no object
+            raise ValueError(f"target {n}: every box needs x1 > x0 and y1 > y0, found {boxes.tolist()}")
+        if not (boxes.abs() < 1e9).all():  # infinite now or once resized, RoIAlign would read beyond the map, and crash
+            raise ValueError(f"target {n}: boxes must be finite, below 1e9, found {boxes.tolist()}")
+        known = semantic[semantic != IGNORE]
+        if len(known) and (known.min() < 0 or known.max() >= config.num_stuff + config.num_thing):
+            classes = config.num_stuff + config.num_thing
+            raise ValueError(f"target {n}: semantic must lie in 0 … {classes - 1} or be {IGNORE}, found {known.max()}")
 
 
 def resized_size(height: int, width: int, config: Config) -> tuple[int, int]:
@@ -55,21 +84,21 @@ def batch_images(images: list[Float[Tensor, "3 _ _"]], config: Config) -> ImageL
     return ImageList(batch.to(memory_format=torch.channels_last), sizes)
 
 
-def rescale_boxes(boxes: Float[Tensor, "N 4"], old: tuple[int, int], new: tuple[int, int]) -> Float[Tensor, "N 4"]:
-    """Boxes of an image of size `old` (H, W) in the same image at size `new`."""
+def rescale_boxes(boxes: Num[Tensor, "N 4"], old: tuple[int, int], new: tuple[int, int]) -> Float[Tensor, "N 4"]:
+    """Boxes of an image of size `old` (H, W) in the same image at size `new`; of any type, as float32."""
     down, across = new[0] / old[0], new[1] / old[1]
-    return boxes * boxes.new_tensor([across, down, across, down])
+    return boxes.float() * torch.tensor([across, down, across, down], device=boxes.device)
 
 
 def resize_target(target: dict, size: tuple[int, int]) -> dict:
     """boxes, labels, masks and semantic of one image at `size` (H, W); masks and semantic by nearest neighbour."""
     old = tuple(target["semantic"].shape)
+    target = {**target, "boxes": rescale_boxes(target["boxes"], old, size)}
     if old == size:
         return target
     nearest = lambda t: F.interpolate(t[None].float(), size, mode="nearest-exact")[0]  # noqa: E731
     return {
         **target,
-        "boxes": rescale_boxes(target["boxes"], old, size),
         "masks": nearest(target["masks"]).bool() if len(target["masks"]) else target["masks"].new_zeros(0, *size),
         "semantic": nearest(target["semantic"][None])[0].long(),
     }
