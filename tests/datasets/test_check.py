@@ -239,3 +239,19 @@ def test_two_annotations_of_one_png_are_found(shapes_root, tmp_path):
     content["annotations"][1]["file_name"] = content["annotations"][0]["file_name"]
     path.write_text(json.dumps(content))
     assert any("stands 2 times" in p.what for p in check(root))
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([0, 0, 1, 1], "segment 600: box [0, 0, 1, 1], its pixels span [2, 2, 3, 2]"),
+        ([2, 2, 3, 0.5], "segment 600: box [2, 2, 3, 0.5], its pixels span [2, 2, 3, 2]"),
+        ([1, 2, 4, 2], ""),  # COCO's are off by one here and there
+        ([2.0, 2.4, 2.0, 2.6], ""),
+        ([0, 0, 9, 9], "segment 600: box [0, 0, 9, 9] leaves the image"),  # said once
+    ],
+)
+def test_a_box_inside_the_image_is_held_against_the_pixels(tmp_path, box, said):
+    edit(put(tmp_path), lambda content: content["annotations"][0]["segments_info"][0].update(bbox=box))
+    found = [p.what for p in check(tmp_path)]
+    assert len(found) == bool(said) and all(what.startswith(said) for what in found)

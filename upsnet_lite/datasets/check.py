@@ -3,7 +3,7 @@
 JSON       broken, a list missing, categories or entries malformed, ids or file names twice, no partner
 image      missing, truncated, climbing name, size other than its PNG's
 PNG        missing, broken, climbing name, size other than the JSON's, segment ids that the JSON lacks
-segment    malformed, id twice, unknown category, no pixel, area wrong, box outside the image
+segment    malformed, id twice, unknown category, no pixel, area wrong, box outside the image or around other pixels
 """
 
 import os
@@ -18,6 +18,7 @@ import numpy as np
 from ..categories import is_color
 from ..files import UserError, inside, read_json
 from .coco_panoptic import read_png, splits
+from .ids import box_of
 from .images import read_image, words
 
 Found = Iterator[tuple[str, str, str]]  # file, what, advice
@@ -222,3 +223,8 @@ def check_segment(segment: dict, ids: np.ndarray | None, areas: dict, category_i
             return
         if not (x >= 0 and y >= 0 and w >= 0 and h >= 0 and x + w <= ids.shape[1] and y + h <= ids.shape[0]):
             yield f"box {box} leaves the image of {words(ids.shape)}", "write [x, y, width, height] in pixels"
+        elif pixels:
+            left, top, width, height = tight = box_of(ids == segment["id"])
+            off = (x - left, y - top, x + w - left - width, y + h - top - height)
+            if max(map(abs, off)) > 1:  # COCO's own are off by one here and there
+                yield f"box {box}, its pixels span {tight}", "write [x, y, width, height] of its pixels"

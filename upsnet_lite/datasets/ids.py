@@ -1,9 +1,9 @@
-"""Segment ids in COCO's panoptic PNGs:  id = R + 256 G + 256² B."""
+"""Segment ids in COCO's panoptic PNGs, id = R + 256 G + 256² B, and the box around one."""
 
 import os
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from PIL import Image
 
 
@@ -23,3 +23,9 @@ def write_ids(path: str | os.PathLike, ids: Int[np.ndarray, "H W"]) -> None:
         raise ValueError(f"segment ids must lie in 0 ... {(1 << 24) - 1}, found {ids.min()} ... {ids.max()}")
     rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], -1).astype(np.uint8)
     Image.fromarray(rgb).save(path, compress_level=1)
+
+
+def box_of(mask: Bool[np.ndarray, "H W"]) -> list[int]:
+    """COCO's bbox, [x, y, width, height], of a mask that is not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)).tolist() for axis in (1, 0))
+    return [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]

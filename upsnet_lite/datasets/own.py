@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..categories import Categories, Category, golden_color
 from ..files import UserError, inside, read_json
-from .ids import write_ids
+from .ids import box_of, write_ids
 from .images import words
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -261,7 +261,5 @@ def described(found: Labelled) -> Iterator[dict]:
     for segment, (category, iscrowd) in found.segments.items():
         mask = found.ids == segment
         if mask.any():
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            x, y = int(columns[0]), int(rows[0])
-            box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
-            yield dict(id=segment, category_id=category, iscrowd=int(iscrowd), bbox=box, area=int(mask.sum()))
+            area = int(mask.sum())
+            yield dict(id=segment, category_id=category, iscrowd=int(iscrowd), bbox=box_of(mask), area=area)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..categories import Categories
 from ..files import UserError, read_json
-from .ids import write_ids
+from .ids import box_of, write_ids
 from .shapes_scene import draw
 
 VERSION = 1  # of the drawing: raise it when the same arguments give other pixels
@@ -194,15 +194,12 @@ def write_one(root: Path, size: int, seed: int, split: str, i: int) -> tuple[str
             continue
         category = by_name[kind]
         colors[number] = segment_color(rng, category.color, set(colors.values()))
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        x, y = int(columns[0]), int(rows[0])
-        box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
         segments.append(
             dict(
                 id=colors[number],
                 category_id=category.id,
                 iscrowd=int(iscrowd),
-                bbox=box,
+                bbox=box_of(mask),
                 area=int(mask.sum()),
             )
         )
