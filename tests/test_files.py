@@ -38,6 +38,13 @@ def test_a_name_that_leads_out(tmp_path: Path, name) -> None:
         inside(tmp_path / "root", name)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "\ud800"])
+def test_a_name_that_cannot_be_one(tmp_path: Path, name) -> None:
+    with pytest.raises(UserError, match="cannot be one") as error:
+        inside(tmp_path, name)
+    assert "\n" not in str(error.value)
+
+
 def test_a_link_that_leads_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()

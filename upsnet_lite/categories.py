@@ -6,7 +6,7 @@ labels         torchvision's: C + 1, because 0 is its background
 """
 
 import colorsys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 IGNORE = -100  # PyTorch's own default; 255 would collide with a channel of Z once N_stuff + N_inst > 255
@@ -38,10 +38,10 @@ class Categories:
         object.__setattr__(self, "_index", {c.id: i for i, c in enumerate(self.classes)})
 
     @classmethod
-    def from_json(cls, entries: Iterable[Mapping]) -> "Categories":
+    def from_json(cls, entries: Iterable) -> "Categories":
         """From COCO's `categories` list. A missing colour is drawn from the golden angle, so neighbours differ.
 
-        Raises ValueError naming the entry where `id`, `name` or `isthing` is missing.
+        Raises ValueError naming the entry that is no object or lacks `id`, `name` or `isthing`.
         """
         found = []
         for n, entry in enumerate(entries):
@@ -59,7 +59,9 @@ class Categories:
                     )
                 )
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise ValueError(f"category number {n} is not a COCO panoptic category ({error!r}): {entry}") from None
+                raise ValueError(
+                    f"category number {n} is not a COCO panoptic category ({error!r}): {entry!r}"
+                ) from None
         return cls(tuple(found))
 
     @classmethod

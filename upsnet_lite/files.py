@@ -32,7 +32,9 @@ def inside(root: Path, name: str) -> Path:
     try:
         within = path.resolve().is_relative_to(root.resolve())
     except (ValueError, OSError):  # a NUL, half a character, a loop of links
-        raise UserError(f"file name {name!r} cannot be one; fix the file that names it") from None
+        within = None
+    if within is None or "\n" in name:  # what goes wrong with the file is said in one line
+        raise UserError(f"file name {name!r} cannot be one; fix the file that names it")
     if not within:
         raise UserError(f"file name {name!r} leads out of {root}; fix the file that names it")
     return path

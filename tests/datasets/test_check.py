@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from upsnet_lite.datasets.check import Problem, check
+from upsnet_lite.datasets.coco_panoptic import CocoPanoptic
 from upsnet_lite.datasets.ids import read_ids, write_ids
 from upsnet_lite.files import UserError
 
@@ -176,12 +177,23 @@ def test_a_folder_that_is_no_data_set(tmp_path):
         check(tmp_path / "nowhere")
 
 
-JUNK = st.one_of(st.none(), st.integers(), st.text(max_size=3), st.just([]), st.just({}), st.just([1]), st.floats())
+NUMBERS = (10**400, [10**400, 0, 1, 1], [float("nan")] * 4, [float("inf")] * 4, [[1]], [1, 2])
+JUNK = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=3),
+    st.just([]),
+    st.just({}),
+    st.just([1]),
+    st.floats(),
+    st.sampled_from(["a\0b", "a\nb", "\ud800", "..", "/"]),
+    st.sampled_from(NUMBERS),
+)
 
 
 @given(st.data())
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_no_json_makes_it_crash(tmp_path, data):
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_json_makes_it_crash_and_the_loader_refuses_nothing_that_it_passes(tmp_path, data):
     """Any value anywhere in a sound JSON replaced by junk."""
     path = tmp_path / "annotations/panoptic_val.json"
     if not path.exists():
@@ -192,8 +204,12 @@ def test_no_json_makes_it_crash(tmp_path, data):
     holder, key = data.draw(st.sampled_from(places))
     holder[key] = data.draw(JUNK)
     path.write_text(json.dumps(content))
-    for problem in check(tmp_path):
-        assert problem.what and "\n" not in problem.what
+    found = check(tmp_path)
+    assert all(p.what and "\n" not in p.what for p in found)
+    try:
+        list(CocoPanoptic(tmp_path, "val"))
+    except UserError as error:
+        assert found and "\n" not in str(error)
 
 
 def walk(value):

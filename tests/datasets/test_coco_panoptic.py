@@ -205,6 +205,7 @@ BAD = {  # what is done to the folder -> what the one line must name
     ),
     "file name missing": (content(lambda c: c["images"][0].pop("file_name")), "panoptic_val.json.*malformed"),
     "file name no string": (content(lambda c: c["images"][0].update(file_name=3)), "panoptic_val.json.*malformed"),
+    "width no number": (content(lambda c: c["images"][0].update(width="5")), "malformed .*width '5'"),
     "id no number": (
         content(lambda c: (c["images"][0].update(id="a"), c["annotations"][0].update(image_id="a"))),
         "panoptic_val.json.*malformed",

@@ -120,6 +120,9 @@ def paired(json_path: Path, images: list, annotations: list) -> list[dict]:
         for entry in images:
             if not isinstance(entry["id"], int):
                 raise TypeError(f"id {entry['id']!r}")
+            for side in ("height", "width"):
+                if not isinstance(entry.get(side, 0), int):
+                    raise TypeError(f"{side} {entry[side]!r}")
             for part in (entry, by_image[entry["id"]]):
                 if not isinstance(part["file_name"], str):
                     raise TypeError(f"file_name {part['file_name']!r}")
