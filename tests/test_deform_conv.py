@@ -224,6 +224,8 @@ def test_a_batch_of_none_gives_none() -> None:
         (18, (3, 4, 3, 3), (1,), None, "bias"),
         (18, (3, 3, 3, 3), None, None, "share out"),
         (3 * 18, (3, 4, 3, 3), None, None, "share out"),
+        (18, (3, 0, 3, 3), None, None, "weight"),
+        (18, (0, 4, 3, 3), None, None, "weight"),
         (18, (3, 4, 3, 3), None, 5, "mask"),
     ],
 )

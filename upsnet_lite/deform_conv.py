@@ -108,6 +108,8 @@ def deform_conv2d(
     `offset` holds (Δy, Δx) in pixels of x for each of the K taps (times the offset groups), rows first. Zero offsets
     give a plain convolution. Raises ValueError where the shapes do not fit.
     """
+    if not weight.numel():
+        raise ValueError(f"weight is {tuple(weight.shape)}, no dimension may be 0")
     (kh, kw), (sy, sx), (py, px), (dy, dx) = weight.shape[2:], pair(stride), pair(padding), pair(dilation)
     h_out = (x.shape[2] + 2 * py - dy * (kh - 1) - 1) // sy + 1
     w_out = (x.shape[3] + 2 * px - dx * (kw - 1) - 1) // sx + 1
