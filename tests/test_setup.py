@@ -233,3 +233,13 @@ def test_make_clean_keeps_what_is_the_users(project):
     assert project.make("clean").returncode == 0
     left = {str(p.relative_to(project.root)) for p in project.root.rglob("*") if p.is_file()}
     assert left == {"Makefile", "pyproject.toml", "data/mine/x"}
+
+
+def test_make_clean_and_set_up_in_one_go(project):
+    project.python()
+    assert project.make(".venv/.installed-test").returncode == 0
+    project.calls()
+    result = project.make("clean", ".venv/.installed-test")
+    assert result.returncode == 0, result.stderr
+    calls = project.calls()
+    assert "-m venv .venv" in calls and "pip install" in calls
