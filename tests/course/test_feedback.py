@@ -120,7 +120,7 @@ def test_a_picture_waits_for_the_function(capsys):
     right("done")
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        "not yet: stub is still to be written",
+        "not yet: stub still raises NotImplementedError",
         "not yet: ZeroDivisionError: division by zero",
         "✓ done",
     ]
@@ -133,6 +133,9 @@ def test_a_stub_is_named_by_whoever_it_stops():
     with pytest.raises(NotImplementedError) as stopped:
         agree((lambda: 1 + stub())(), 2, "the sum")
     assert one_line(stopped.value) == "not done yet: stub still raises NotImplementedError"
+    with pytest.raises(NotImplementedError) as by_torch:
+        torch.zeros(2, device="meta").cpu()
+    assert one_line(by_torch.value).startswith("NotImplementedError: ")
 
 
 # -------------------------------------------------------------------------------------------------------- variants

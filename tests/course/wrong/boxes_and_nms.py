@@ -84,6 +84,28 @@ BY_SMALLER = "both / union", "both / torch.minimum(area_a[:, None], area_b)"
 MEND_FIRST = "box_iou of part 2 is not right"
 
 WRONG = [
+    iou("no union below 1", "may be smaller than a pixel", ("min=1e-12", "min=1")),
+    decode(
+        "one weight an axis",
+        r"the weights .10, 8, 5, 4.",
+        ("torch.tensor(weights)", "torch.tensor(weights)[[0, 0, 2, 2]]"),
+    ),
+    nms(
+        "classes left unsorted",
+        "NMS of four boxes of the classes",
+        ("    iou = ", "    order = scores.argsort(descending=True)\n    boxes = boxes[order]\n    iou = "),
+        ("in scores.argsort(descending=True).tolist()", "in range(len(boxes))"),
+        ("torch.tensor(kept, dtype=torch.int64)", "order[torch.tensor(kept, dtype=torch.int64)]"),
+    ),
+    nms(
+        "a hundred pixels between classes",
+        "large boxes",
+        ("    iou = ", "    boxes = boxes if classes is None else boxes + 100 * classes[:, None]\n    iou = "),
+        (" if classes is None or classes[i] == classes[j]", ""),
+    ),
+    nms(
+        "nothing below 0", "logits below 0", ("    return", "    kept = [i for i in kept if scores[i] > 0]\n    return")
+    ),
     decode("the upper left corner moves", "they move the centre", ("+ size / 2 + d", "+ d")),
     decode("1 + d", "e to the power of d times", (f"d[:, 2:]{LIMITED}.exp()", "(1 + d[:, 2:])")),
     decode("no exp", "exponential is missing", (".exp()", "")),

@@ -69,6 +69,8 @@ WRONG = [
     compare(
         "sorted", "it is sorted", ("= [run(variant, s) for s in seeds]", "= sorted(run(variant, s) for s in seeds)")
     ),
+    compare("seed and variant exchanged", "takes the variant", ("run(variant, s)", "run(s, variant)")),
+    verdict("mean and spread exchanged", "are exchanged", ("Verdict(mean, spread,", "Verdict(spread, mean,")),
     verdict("the sign", "sign is turned", ("b - a", "a - b")),
     verdict(
         "the best against the best", "compares the best runs", ("sum(gains) / len(gains)", "max(second) - max(first)")

@@ -81,6 +81,11 @@ def walk(name: str, says: str, code: str) -> Wrong:
 
 
 WRONG = [
+    wrong("enlarge", "one channel for all", "shows the first one",
+          ("coarse[:, rows]", "coarse[:1].expand_as(coarse)[:, rows]")),
+    wrong("enlarge", "h and w exchanged", "are exchanged", ("(_, h, w)", "(_, w, h)"),
+          ("rows]", "rows.clamp(max=w - 1)]")),
+    wrong("enlarge", "h for both", "they have w", ("* w // width", "* h // width")),
     wrong("lateral", "no bias", "bias is missing", (" + bias[:, None, None]", "")),
     wrong("lateral", "transposed", "transposed", ('"oi,', '"io,')),
     wrong("lateral", "a ReLU", "ReLU",

@@ -74,6 +74,33 @@ WRONG = [
     crop("x and y swapped", "rows were read from x", ("x0, y0, x1, y1 = ", "y0, x0, y1, x1 = ")),
     crop("not clamped below", "counts from the other end", (".clamp(0, ", ".clamp(-9, ")),
     crop("not clamped", "clamp rows and columns", (".clamp(0, height - 1)", "")),
+    crop("from edge to edge", "from edge to edge", ("(torch.arange(size) + 0.5) / size", "torch.linspace(0, 1, size)")),
+    crop(
+        "IGNORE outside",
+        "outside of the map stands IGNORE",
+        (
+            "    height, width = semantic.shape\n",
+            "    semantic, boxes = torch.nn.functional.pad(semantic, (50, 50, 50, 50), value=IGNORE), boxes + 50\n"
+            "    height, width = semantic.shape\n",
+        ),
+    ),
+    crop(
+        "the box cut first",
+        "divide it whole",
+        ("boxes.unbind(1)", "boxes.clamp(torch.zeros(4), torch.tensor([width, height] * 2)).unbind(1)"),
+    ),
+    loss(
+        "e to the power",
+        "too large for a float",
+        ("crops.log_softmax(1)", "(crops.exp() / crops.exp().sum(1, True)).log()"),
+    ),
+    loss("the scale turned over", "turned over", ("28, 0.25", "28, 4.0")),
+    loss("class 0 left out", "0 is a class", ("target == IGNORE", "target <= 0"), ("target != IGNORE", "target > 0")),
+    loss(
+        "the number of the image at the end",
+        "fails on the RoI loss of three boxes",
+        ("(torch.zeros(len(boxes), 1), boxes)", "(boxes, torch.zeros(len(boxes), 1))"),
+    ),
     loss("divided by all cells", "wrong count", ("(target != IGNORE).sum().clamp(min=1)", "target.numel()")),
     loss(
         "IGNORE as class 0",
@@ -98,8 +125,24 @@ WRONG = [
         ("[semantic >= num_stuff]", "[(semantic >= num_stuff) | (semantic < 0)]"),
     ),
     target("unknown off by one", "off by one", (UNKNOWN, "num_stuff + len(keep) + 1")),
+    target("the first masks", "not masks.j.", ("target[masks[i]]", "target[masks[j]]")),
+    target("things begin too late", ">= and not >", (ALL_THINGS, "target[semantic > num_stuff] = ")),
+    target(
+        "unknown at the end",
+        "write unknown first",
+        (f"    {ALL_THINGS}{UNKNOWN}\n", ""),
+        ("    return", f"    target[(target == semantic) & (semantic >= num_stuff)] = {UNKNOWN}\n    return"),
+    ),
     target("in place", "semantic map was changed", ("semantic.clone()", "semantic")),
     target("bytes", "expected shape", ("return target", "return target.to(torch.uint8)")),
+    total(
+        "counted, not compared",
+        "bare KeyError",
+        ("for name in set(losses) ^ set(weights):", "if len(losses) != len(weights):"),
+        ("{name} has", "loss_mask has"),
+    ),
+    total("all names", "both sides hold", ("{name} has no counterpart", "{set(losses)} {set(weights)}")),
+    total("emptied", "changed a dict", (ADDED, "sum(weights[name] * losses.pop(name) for name in list(losses))")),
     total("a mean", "mean of the weighted", (ADDED, f"{ADDED} / 8")),
     total("by position", "by position", (ADDED, "sum(w * v for w, v in zip(weights.values(), losses.values()))")),
     total(

@@ -25,7 +25,7 @@ QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_c
         true, predicted = (gt_class == c) & {no_crowd}, pred_class == c
         tp = int(match[true].sum())
         fn = int((true & ~match.any(1)).sum())
-        fp = int((predicted & {unmatched} & {counts}).sum())
+        fp = int((predicted & {unmatched} & {counts}).sum()){less}
         total = float(({iou})[true].sum())
         if {occurs}:
             sq, rq = total / max({found}, 1), tp / max(tp + {half} * (fp + fn), 1e-9)
@@ -34,7 +34,7 @@ QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_c
     return {result}
 """
 RIGHT = dict(
-    no_crowd="~crowd", counts="~excused", unmatched="~match.any(0)", iou="iou * match", occurs="tp + fp + fn",
+    no_crowd="~crowd", less="", counts="~excused", unmatched="~match.any(0)", iou="iou * match", occurs="tp + fp + fn",
     found="tp", half="0.5", result="100 * mean",
 )  # fmt: skip
 
@@ -114,6 +114,8 @@ WRONG = [
     quality("quality: the excused count", "excused segment was counted", counts="(pred_class == c)"),
     quality("quality: SQ, RQ, PQ", "the order is", result="100 * mean[[1, 2, 0]]"),
     quality("quality: a matched prediction as FP", "matched prediction was counted", unmatched="(pred_class == c)"),
+    quality("quality: excused and matched", "taken off FP twice", less=" - int((predicted & excused).sum()) - tp",
+            unmatched="(pred_class == c)", counts="(pred_class == c)"),
     quality("quality: FP and FN in full", "count half", half="1"),
     quality("quality: SQ over all segments", "divides by TP", found="(tp + fp + fn)"),
     quality("quality: IoU of pairs without a match", "sums every IoU", iou="iou"),

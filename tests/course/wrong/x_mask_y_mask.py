@@ -66,12 +66,21 @@ WRONG = [
         "keep the edges of the whole box",
         "return max(math.floor(x0), 0), max(math.floor(y0), 0), math.ceil(x1), math.ceil(y1)",
     ),
+    edges(
+        "a turned box covers something",
+        "without extent",
+        "whole = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)\n"
+        "    return whole if x1 != x0 and y1 != y0 else (0, 0, 0, 0)",
+    ),
     edges("returns a list", "returned a list of 4, expected tuple", "return [0, 0, 1, 1]"),
     x_mask(
         "one pixel too far",
         "one pixel too far",
         CUT + "masks[i, t : b + 1, l : r + 1] = x_thing[c, t : b + 1, l : r + 1]",
     ),
+    x_mask("the start alone is cut", "negative end", "l, t, r, b = edges(box)\nl, t = max(l, 0), max(t, 0)\n" + COPY),
+    x_mask("class i", "instance i shows", CUT + "c = i\n" + COPY),
+    x_mask("class 0", "shows class 0", CUT + "c = 0\n" + COPY),
     x_mask("classes from 1", "class before its own", CUT + "c = c - 1\n" + COPY),
     x_mask(
         "background shift",

@@ -89,6 +89,7 @@ def check_decode(decode: Callable) -> None:
     for deltas, weights, what in (
         (halves, ones, "the box of the deltas (0.5, -0.25, log 2, 0.1)"),
         (halves, BOX_HEAD, "the box of the same deltas with the weights (10, 10, 5, 5)"),
+        (halves, (10.0, 8.0, 5.0, 4.0), "the box of the same deltas with the weights (10, 8, 5, 4)"),
         (wild, ones, "the box of the deltas (5, 6, 8, 9)"),
         (5 * wild, BOX_HEAD, "the box of the deltas (25, 30, 40, 45) with the weights (10, 10, 5, 5)"),
         (small, ones, "the box of the deltas (0.5, 0, -9, -6)"),
@@ -133,6 +134,8 @@ def _wrong_ious(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     sized_a, sized_b = (torch.cat((c[:, :2], c[:, :2] + c[:, 2:]), 1) for c in (a, b))
     negative, edge = _both(a, b, least=-inf), "x1 lies one past the last pixel, so a side is x1 - x0"
     return {
+        "a union below 1 was taken for 1, but a box may be smaller than a pixel; only 0 is to be avoided": both
+        / (areas[0] + areas[1] - both).clamp(min=1),
         f"off by one at the edges: this is what x1 - x0 + 1 gives; here {edge}": _iou(a, b, edge=1),
         f"off by one at the edges of the intersection; here {edge}": _iou(a, b, both=_both(a, b, edge=1)),
         f"off by one at the edges of both areas; here {edge}": _iou(a, b, edge=1, both=both),
@@ -156,6 +159,7 @@ def check_iou(box_iou: Callable) -> None:
         (toy[:1], toy[1:], "IoU of U with V and W"),
         (toy, apart, "IoU of the toy boxes with two that lie apart from them"),
         (torch.tensor([[-2.0, -2, 6, 6]]), toy, "IoU of a large box with the toy boxes inside of it"),
+        (toy / 8, toy / 8, "IoU of boxes smaller than a pixel"),
     ):
         found, expected = tried(box_iou, a.clone(), b.clone(), on=what), _iou(a, b)
         wrong = {f"{what}: {text}": v for text, v in _wrong_ious(a, b).items()}
@@ -241,6 +245,10 @@ def check_nms(nms: Callable, box_iou: Callable) -> None:
         (half, falling[:2], 0.5, None, "NMS at 0.5 of two boxes with an IoU of exactly 0.5"),
         (pairs, mixed, 0.5, None, "NMS of four boxes without classes"),
         (pairs, mixed, 0.5, torch.tensor([1, 0, 1, 0]), "NMS of four boxes of the classes 1, 0, 1, 0"),
+        (pairs, mixed, 0.5, torch.tensor([0, 1, 2, 0]), "NMS of four boxes of the classes 0, 1, 2, 0"),
+        (pairs, mixed - 2, 0.5, None, "NMS of four boxes whose scores are logits below 0"),
+        (1000 * pairs, mixed, 0.5, torch.tensor([1, 0, 1, 0]), "NMS of four large boxes of the classes 1, 0, 1, 0"),
+        (torch.zeros(2, 4), falling[:2], 0.5, None, "NMS of two boxes without extent"),
     ):
         given = boxes.clone(), scores.clone(), limit, classes
         expected = _nms(boxes, scores, limit, classes)

@@ -113,7 +113,9 @@ def check_compare(compare: Callable) -> None:
     table = {"A": [40.0, 44.0, 36.0], "B": [43.0, 41.0, 39.0]}
     calls: list[tuple[str, int]] = []
 
-    def run(variant: Mapping, number: int) -> float:
+    def run(variant: Any, number: Any) -> float:
+        if not isinstance(variant, Mapping):
+            raise Mistake(f"run was called with {variant!r} first: it takes the variant, a dict, and then the seed")
         name = "B" if variant else "A"
         calls.append((name, number))
         return table[name][seeds.index(number)] if number in seeds else 50.0 + len(calls)
@@ -129,7 +131,7 @@ def check_compare(compare: Callable) -> None:
             f"{what}: only the best seed is kept: that is luck, not the variant; give every seed's PQ": [max(expected)],
             f"{what}: only the mean is kept: without the single numbers there is no spread": [mean(expected)],
         }
-        agree(found[name], expected, what, "seed", known)
+        agree(found[name], expected, what, "place", known)
     _failure_is_told(compare, variants, seeds)
     right("compare: every variant with every seed, once each, in the order of the seeds")
 
@@ -177,8 +179,8 @@ def _verdict(first: Sequence[float], second: Sequence[float]) -> Verdict:
 def check_verdict(verdict: Callable) -> None:
     """verdict(first, second) -> Verdict: better, worse, a tie, two seeds, seeds that do not pair up."""
     for first, second, what in (
-        ([40.0, 44.0, 36.0], [43.0, 46.0, 40.0], "A 40, 44, 36 against B 43, 46, 40"),
-        ([43.0, 46.0, 40.0], [40.0, 44.0, 36.0], "A 43, 46, 40 against B 40, 44, 36"),
+        ([40.0, 44.0, 36.0], [43.0, 47.0, 40.0], "A 40, 44, 36 against B 43, 47, 40"),
+        ([43.0, 47.0, 40.0], [40.0, 44.0, 36.0], "A 43, 47, 40 against B 40, 44, 36"),
         ([40.0, 44.0, 36.0], [50.0, 41.0, 39.0], "A 40, 44, 36 against B 50, 41, 39"),
         ([30.0, 31.0, 32.0], [33.0, 31.0, 35.0], "A 30, 31, 32 against B 33, 31, 35"),
         ([30.0, 30.0, 30.0, 30.0], [31.0, 32.0, 32.0, 33.0], "A four times 30 against B 31, 32, 32, 33"),
@@ -186,6 +188,12 @@ def check_verdict(verdict: Callable) -> None:
     ):
         found, expected = tried(verdict, first, second, on=what), _verdict(first, second)
         gains = [b - a for a, b in zip(first, second, strict=True)]
+        if (
+            same(found.mean, expected.spread)
+            and same(found.spread, expected.mean)
+            and not same(found.mean, found.spread)
+        ):
+            raise Mistake(f"{what}: mean and spread are exchanged: Verdict(mean, spread, clear)")
         agree(found.mean, expected.mean, f"{what}: the mean", known=_wrong_means(first, second, what))
         agree(found.spread, expected.spread, f"{what}: the spread", known=_wrong_spreads(first, second, gains, what))
         if found.clear != expected.clear:
@@ -241,7 +249,7 @@ def check_question(question: Callable) -> None:
     """question() -> {name: variant} of two networks that can be built and differ in one field."""
     variants = question()
     if len(variants) != 2:
-        raise Mistake(f"the question has {len(variants)} variants ({', '.join(variants)}), expected two")
+        raise Mistake(f"the question has {len(variants)} variant(s) ({', '.join(variants)}), expected two")
     configs = {name: _config(name, variant) for name, variant in variants.items()}
     a, b = configs.values()
     differ = [field.name for field in fields(Config) if getattr(a, field.name) != getattr(b, field.name)]
@@ -263,7 +271,9 @@ def _config(name: str, variant: Mapping[str, Any]) -> Config:
         raise Mistake(f"the variant {name!r} is no network: {error}") from None
 
 
-def check_results(results: Any, variants: Mapping[str, dict], seeds: Sequence[int], student: str) -> None:
+def check_results(
+    results: Any, variants: Mapping[str, dict], seeds: Sequence[int], student: str, rehearsal: bool
+) -> None:
     """What the cell of the runs left: the two variants of the question, the student's own seeds."""
     if list(seeds) != my_seeds(student):
         raise Mistake(f"the seeds were changed to {list(seeds)}: those of {student} are {my_seeds(student)}")
@@ -274,4 +284,4 @@ def check_results(results: Any, variants: Mapping[str, dict], seeds: Sequence[in
     for name, row in results.items():
         if len(row) != len(seeds) or not all(0 <= pq <= 100 for pq in row):
             raise Mistake(f"the row of {name} is {row}: expected one PQ in per cent for each of {len(seeds)} seeds")
-    right(f"results: {len(results)} variants with the seeds of {student}")
+    right(f"results{' of the rehearsal' * rehearsal}: {len(results)} variants with the seeds of {student}")

@@ -108,6 +108,18 @@ def check_enlarge(enlarge: Callable) -> None:
     if found.shape[1:] == (6, 3):
         raise Mistake("height and width are exchanged: size is (H, W)")
     agree(found, resized(coarse, (3, 6), "nearest"), "3 × 3 to 3 × 6: the value", "channel, row, column")
+    wide = torch.arange(12.0).view(2, 2, 3)
+    found = tried(enlarge, wide, (3, 5), on="two channels of 2 × 3 that are to become 3 × 5")
+    known = {
+        "every channel shows the first one": resized(wide[:1], (3, 5), "nearest").expand(2, 3, 5),
+        "height and width of the coarse map are exchanged: its shape is (C, h, w)": wide[
+            :, (torch.arange(3) * 3 // 3).clamp(max=1)
+        ][:, :, torch.arange(5) * 2 // 5],
+        "the columns were counted with h; they have w": wide[:, torch.arange(3) * 2 // 3][
+            :, :, torch.arange(5) * 2 // 5
+        ],
+    }
+    agree(found, resized(wide, (3, 5), "nearest"), "2 × 3 to 3 × 5: the value", "channel, row, column", known)
     right("enlarge: every value copied, odd sizes too")
 
 

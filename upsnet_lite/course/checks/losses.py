@@ -5,13 +5,15 @@ Shapes   semantic (H, W) class index or IGNORE    boxes (R, 4) xyxy, pixels of t
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from upsnet_lite.categories import IGNORE
-from upsnet_lite.course.feedback import Mistake, agree, right
+from upsnet_lite.course.checks import losses_known as known
+from upsnet_lite.course.feedback import Mistake, agree, right, tried
 from upsnet_lite.deform_conv import roi_align
 from upsnet_lite.targets import panoptic_target, roi_semantic_target
 
@@ -23,24 +25,11 @@ TOY_MASKS = torch.zeros(3, 5, 5, dtype=torch.bool)  # ball, crate, second ball
 TOY_MASKS[0, 1:3, 1:3] = TOY_MASKS[1, 2:4, 4] = TOY_MASKS[2, 4, :2] = True
 
 
+def told(what: str, wrong: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{what}: {mistake}": result for mistake, result in wrong.items()}
+
+
 # --------------------------------------------------------------------------------------------------- RoI target
-
-
-def _read(semantic, boxes, size, shift=0.5, whole=torch.floor, swapped=False, last=0, edge=torch.clamp) -> Tensor:
-    """Nearest class at each cell's place, by the rule or by a variant of it."""
-    places = (torch.arange(size) + shift) / size
-    x0, y0, x1, y1 = boxes.unbind(1)
-    rows = whole(y0[:, None] + (y1 - y0 - last)[:, None] * places).long()
-    columns = whole(x0[:, None] + (x1 - x0 - last)[:, None] * places).long()
-    if swapped:
-        rows, columns = columns, rows
-    rows, columns = edge(rows, 0, semantic.shape[0] - 1), edge(columns, 0, semantic.shape[1] - 1)
-    return semantic[rows[:, :, None], columns[:, None, :]]
-
-
-def _around(index: Tensor, low: int, high: int) -> Tensor:
-    """What a negative index means in Python: counted from the other end."""
-    return torch.where(index < low, index + high + 1, index).clamp(low, high)
 
 
 def check_roi_target(roi_target: Callable) -> None:
@@ -55,67 +44,16 @@ def check_roi_target(roi_target: Callable) -> None:
     ):
         given = semantic, boxes, size
         expected = roi_semantic_target(semantic[None], torch.cat((torch.zeros(len(boxes), 1), boxes), 1), size)
-        wrong = {
-            "rows were read from x and columns from y": _read(*given, swapped=True),
-            "rows and columns of the result are swapped": _read(*given).transpose(1, 2),
-            "this reads the upper left corner of each cell: its middle is (i + ½) / size": _read(*given, shift=0),
-            "the place was rounded: a place at 2.7 lies in pixel 2, so cut the fraction off": _read(
-                *given, whole=torch.round
-            ),
-            "this spans x0 to x1 - 1: boxes are continuous, so the cells divide x0 to x1": _read(*given, last=1),
-            "this counts from the other end: a negative index is the far side in Python; clamp to the map first": _read(
-                *given, edge=_around
-            ),
-        }
-        wrong = {f"{what}: {text}": v for text, v in wrong.items()}
         try:
             found = roi_target(semantic.clone(), boxes.clone(), size)
         except IndexError as error:
             raise Mistake(f"{what}: a place outside of the map was read ({error}); clamp rows and columns") from None
-        agree(found, expected, what, "box, row, column", wrong)
+        agree(found, expected, what, "box, row, column", told(what, known.targets_of_rois(*given)))
     agree(roi_target(TOY, inside[:0], 28), torch.zeros(0, 28, 28), "the target of no box")
     right("roi_target: 5 x 5 by hand, numbered pixels, boxes over the border, no box")
 
 
 # ----------------------------------------------------------------------------------------------------- RoI loss
-
-
-def _cells(logits: Tensor, target: Tensor, axis: int = 1) -> Tensor:
-    """Minus the logarithm of what each cell gives its own class, 0 where it is IGNORE."""
-    own = logits.log_softmax(axis).gather(1, target.clamp(min=0)[:, None])[:, 0]
-    return torch.where(target == IGNORE, 0.0, -own)
-
-
-def _wrong_losses(x: Tensor, boxes: Tensor, target: Tensor) -> dict[str, Tensor]:
-    rois = torch.cat((torch.zeros(len(boxes), 1), boxes), 1)
-    crops = roi_align(x[None], rois, 28, 1 / 4, 1, True)
-    unscaled, shifted = roi_align(x[None], rois, 28, 1.0, 1, True), roi_align(x[None], rois, 28, 1 / 4, 1, False)
-    labelled = target != IGNORE
-    cells = _cells(crops, target)
-
-    def mean(cells: Tensor) -> Tensor:
-        return cells.sum() / labelled.sum()
-
-    axis, classes = "softmax over the wrong axis: over the", "; the classes are axis 1"
-    return {
-        "mean over the wrong count: the sum was divided by all cells, with those that are IGNORE": cells.mean(),
-        "IGNORE cells were counted as class 0: leave them out of the sum and of the count": _cells(
-            crops, target.clamp(min=0)
-        ).mean(),
-        "this is the sum: divide by the number of cells that are not IGNORE": cells.sum(),
-        "every box was averaged on its own: this is the mean over all cells of all boxes together": (
-            cells.sum((1, 2)) / labelled.sum((1, 2)).clamp(min=1)
-        ).mean(),
-        f"{axis} boxes, axis 0{classes}": mean(_cells(crops, target, 0)),
-        f"{axis} rows of a crop, axis 2{classes}": mean(_cells(crops, target, 2)),
-        f"{axis} columns of a crop, axis 3{classes}": mean(_cells(crops, target, 3)),
-        "the wrong sign: the logarithm of a probability is negative, the loss is minus that": -mean(cells),
-        "this is softmax twice: cross entropy wants logits, not probabilities": mean(_cells(crops.softmax(1), target)),
-        "the scale is missing: boxes count pixels of the image, x has one for each 4 x 4 of them": mean(
-            _cells(unscaled, target)
-        ),
-        "half a pixel off: aligned=True belongs to this loss": mean(_cells(shifted, target)),
-    }
 
 
 def roi_loss_by_torch(x: Tensor, boxes: Tensor, target: Tensor) -> Tensor:
@@ -134,8 +72,15 @@ def check_roi_loss(roi_loss: Callable) -> None:
     some[0, :20] = some[2, :, 5:] = IGNORE
     for wanted, what in ((target, "the RoI loss of three boxes"), (some, "the RoI loss where some cells are IGNORE")):
         expected = roi_loss_by_torch(x, boxes, wanted)
-        wrong = {f"{what}: {text}": v for text, v in _wrong_losses(x, boxes, wanted).items()}
-        agree(roi_loss(x, boxes, wanted), expected, what, known=wrong)
+        found = tried(roi_loss, x, boxes, wanted, on=what)
+        agree(found, expected, what, known=told(what, known.roi_losses(x, boxes, wanted)))
+    steep = roi_loss(200 * x, boxes, target)
+    if steep.isnan() or steep.isinf():
+        raise Mistake(
+            f"with logits of some hundreds the loss is {steep:g}: e to the power of 200 is too large for a float; "
+            "log_softmax and cross_entropy take care of that"
+        )
+    agree(steep, roi_loss_by_torch(200 * x, boxes, target), "the RoI loss of logits of some hundreds")
     nothing = roi_loss(torch.zeros_like(x), boxes, target)
     agree(nothing, torch.tensor(4.0).log(), "the loss of x = 0, four classes (ln 4)")
     for b, t, what in (
@@ -163,56 +108,17 @@ def _carries_gradient(loss: Tensor, what: str) -> None:
 # ----------------------------------------------------------------------------------------------- panoptic target
 
 
-def _numbered(semantic, masks, keep, num_stuff, unknown=None, ignored=IGNORE, place=lambda j, i: j) -> Tensor:
-    """The target by the rule, or with another unknown channel, another value for void, another place of instance i."""
-    unknown = num_stuff + len(keep) if unknown is None else unknown
-    target = torch.where(semantic >= num_stuff, unknown, semantic)
-    target[semantic == IGNORE] = ignored
-    for j, i in enumerate(keep.tolist()):
-        target[masks[i]] = num_stuff + place(j, i)
-    return target
-
-
-def _wrong_targets(semantic: Tensor, masks: Tensor, keep: Tensor, num_stuff: int) -> dict[str, Tensor]:
-    given = semantic, masks, keep, num_stuff
-    by_rule, last = _numbered(*given), num_stuff + len(keep)
-    left_out = torch.tensor([i not in keep.tolist() for i in range(len(masks))])
-    unknown = by_rule == last
-    crowd = unknown & ~masks[left_out].any(0)
-    return {
-        "left-out instances and crowds keep the class index of the semantic map, which in Z is the channel of some "
-        "instance: they are unknown": torch.where(unknown, semantic, by_rule),
-        "crowds keep their class index: thing pixels that no kept instance covers are unknown, whoever they belong "
-        "to": torch.where(crowd, semantic, by_rule),
-        "crowds are IGNORE here: thing pixels that no kept instance covers are unknown": torch.where(
-            crowd, IGNORE, by_rule
-        ),
-        "left-out instances are IGNORE here: then nothing would ever teach the unknown channel": torch.where(
-            unknown, IGNORE, by_rule
-        ),
-        "the unknown channel is num_stuff + the number of ALL instances here: Z holds the kept ones only": _numbered(
-            *given, unknown=num_stuff + len(masks)
-        ),
-        "off by one: counted from 0, the unknown channel is num_stuff + len(keep)": _numbered(*given, unknown=last + 1),
-        "instances are numbered as before some were left out: the j-th kept one is num_stuff + j": _numbered(
-            *given, place=lambda j, i: i
-        ),
-        "instances are counted from 1 here: the first kept one is num_stuff": _numbered(
-            *given, place=lambda j, i: j + 1
-        ),
-        "unlabelled pixels became unknown: IGNORE stays IGNORE, nothing is asked there": _numbered(
-            *given, ignored=last
-        ),
-        "things keep their class here: Z has no channel per class of things, but one per kept instance": semantic,
-    }
-
-
 def check_panoptic_target(target: Callable) -> None:
     """target(semantic, masks, keep, num_stuff) -> (H, W): the toy map, all or some kept, a crowd, no instance."""
     crowd = TOY.clone()
     crowd[0, 3:] = 2  # balls that nobody outlined: no mask covers them
     for semantic, keep, what in (
         (TOY, [0, 1, 2], "the target of the 5 x 5 map, all three kept"),
+        (
+            torch.where(TOY == 3, 5, TOY),
+            [0],
+            "the target where the crate is of class 5 and only the first ball was kept",
+        ),
         (TOY, [1], "the target of the 5 x 5 map, only the crate kept"),
         (TOY, [0, 1], "the target of the 5 x 5 map, the second ball left out"),
         (TOY, [1, 2], "the target of the 5 x 5 map, the first ball left out"),
@@ -220,13 +126,12 @@ def check_panoptic_target(target: Callable) -> None:
     ):
         given = semantic, TOY_MASKS, torch.tensor(keep), 2
         found = target(semantic.clone(), TOY_MASKS.clone(), torch.tensor(keep), 2)
-        wrong = {f"{what}: {text}": v for text, v in _wrong_targets(*given).items()}
-        agree(found, panoptic_target(*given), what, "row, column", wrong)
+        agree(found, panoptic_target(*given), what, "row, column", told(what, known.panoptic_targets(*given)))
     before = TOY.clone()
     target(before, TOY_MASKS, torch.tensor([0]), 2)
     if not torch.equal(before, TOY):
         raise Mistake("the semantic map was changed: it is also the target of X; write into a copy")
-    none = target(TOY, TOY_MASKS[:0], torch.zeros(0, dtype=torch.int64), 2)
+    none = tried(target, TOY, TOY_MASKS[:0], torch.zeros(0, dtype=torch.int64), 2, on="no instance at all")
     agree(none, torch.where(TOY >= 2, 2, TOY), "the target without any instance", "row, column")
     right("panoptic_target: all kept, some left out, a crowd, no instance; IGNORE stays")
 
@@ -253,46 +158,42 @@ def check_total(total: Callable) -> None:
         (COCO, "the total"),
         (dict(reversed(COCO.items())), "the total, with the weights listed in another order"),
     ):
-        found = total(dict(losses), dict(weights))
-        agree(
-            found,
-            _sum(values, COCO),
-            what,
-            known={f"{what}: {k}": v for k, v in _wrong_totals(values, weights).items()},
-        )
+        given = dict(losses), dict(weights)
+        found = total(*given)
+        agree(found, known.added(values, COCO), what, known=told(what, known.totals(values, weights)))
+        if given != (losses, weights):
+            raise Mistake("your function changed a dict that it was given (pop, del, update); it is still needed")
     _carries_gradient(total(losses, COCO), "the total")
-    for missing, other in (("losses", "weights"), ("weights", "losses")):
-        given = {"losses": dict(losses), "weights": dict(COCO)}
-        del given[missing]["loss_mask"]
-        _refused(total, given, f"loss_mask is missing in the {missing} and stands in the {other}")
+    lacking = {name: v for name, v in losses.items() if name != "loss_mask"}
+    for found, weights, why in (
+        (lacking, COCO, "loss_mask is missing in the losses and stands in the weights"),
+        (
+            losses,
+            {name: COCO[name] for name in lacking},
+            "loss_mask is missing in the weights and stands in the losses",
+        ),
+        (
+            lacking | {"loss_masks": losses["loss_mask"]},
+            COCO,
+            "the losses call loss_masks what the weights call loss_mask",
+        ),
+    ):
+        _refused(total, dict(found), dict(weights), why)
     right("total: COCO's weights, by name in any order, a name that one side lacks is refused")
 
 
-def _sum(losses: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    return sum(weights[name] * loss for name, loss in losses.items())
-
-
-def _wrong_totals(losses: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    twice = {**weights, "loss_roi_semantic": weights["loss_semantic"] * weights["loss_roi_semantic"]}
-    return {
-        "the weights are missing": sum(losses.values()),
-        "this is the mean of the weighted losses: the total is their sum": _sum(losses, weights) / len(losses),
-        "this is divided by the sum of the weights: the total is a plain sum": _sum(losses, weights)
-        / sum(weights.values()),
-        "losses and weights were matched by position: match them by name": sum(
-            w * v for w, v in zip(weights.values(), losses.values(), strict=True)
-        ),
-        "the RoI loss was scaled twice: 0.04 is 0.2 x 0.2 already": _sum(losses, twice),
-    }
-
-
-def _refused(total: Callable, given: dict[str, dict], why: str) -> None:
+def _refused(total: Callable, losses: dict, weights: dict, why: str) -> None:
     try:
-        found = total(**given)
+        found = total(losses, weights)
     except ValueError as error:
-        if "loss_mask" in str(error):
-            return
-        raise Mistake(f"{why}: the ValueError does not name it, it says {str(error)!r}") from None
+        text = str(error)
+        if "loss_mask" not in text:
+            raise Mistake(f"{why}: the ValueError does not name it, it says {text!r}") from None
+        if common := [name for name in losses.keys() & weights.keys() if name in text]:
+            raise Mistake(
+                f"{why}: the ValueError names {common[0]}, too, which both sides hold: who would find it?"
+            ) from None
+        return
     except KeyError:
         raise Mistake(f"{why}: raise a ValueError that says so; a bare KeyError explains nothing") from None
     raise Mistake(

@@ -195,7 +195,8 @@ def figures(*counts: tuple, half: float = 0.5, found: Callable = lambda tp, fp, 
 
 def check_quality(quality: Callable) -> None:
     gt_class, pred_class = torch.tensor([0, 1, 1, 1, 3]), torch.tensor([0, 1, 1, 2, 0])
-    crowd = excused = torch.tensor([False, False, False, False, True])
+    crowd = torch.tensor([False, False, False, False, True])
+    excused = torch.tensor([True, False, False, False, True])  # the first has a match, too
     iou = torch.diag(torch.tensor([0.9, 0.6, 0.2, 0.0, 0.7]))
     match = torch.diag(torch.tensor([True, True, False, False, False]))
     rows = figures(*COUNTS)
@@ -217,8 +218,13 @@ def check_quality(quality: Callable) -> None:
         ),
         "the order is PQ, SQ, RQ": rows.mean(0)[[1, 2, 0]],
         "a matched prediction was counted as FP, too: FP are those without a match": figures(
-            (0.9, 1, 1, 0), (0.6, 1, 2, 2), COUNTS[2]
+            COUNTS[0], (0.6, 1, 2, 2), COUNTS[2]
         ).mean(0),
+        "an excused prediction with a match was taken off FP twice: FP are neither matched nor excused": figures(
+            (0.9, 1, -1, 0), *COUNTS[1:]
+        ).mean(0),
+        "an excused prediction with a match was taken off FP twice, and its class got lost: FP are neither matched nor "
+        "excused": figures(*COUNTS[1:]).mean(0),
         "FP and FN count half: TP / (TP + ½ FP + ½ FN)": figures(*COUNTS, half=1).mean(0),
         "your SQ divides by TP + FP + FN: SQ is the mean over the matches alone": (
             figures(*COUNTS, found=lambda *n: sum(n)).mean(0)

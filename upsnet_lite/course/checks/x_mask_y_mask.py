@@ -24,7 +24,7 @@ SWAPPED = "x and y are swapped: a box is (x0, y0, x1, y1), a tensor is indexed [
 AS_XYWH = "the box is read as (x, y, width, height): it is (x0, y0, x1, y1)"
 TOWARDS_0 = "int() cuts towards 0: the floor of -1.5 is -2"
 CLIPPED = "the box is cut at the map's edge: keep the edges of the whole box, y_mask needs its full size"
-NO_EXTENT = "a box without extent (x1 = x0 or y1 = y0) covers no pixel at all"
+NO_EXTENT = "a box without extent (x1 <= x0 or y1 <= y0) covers no pixel at all"
 
 
 def misread(boxes: Float[Tensor, "N_inst 4"]) -> dict[str, Float[Tensor, "N_inst 4"]]:
@@ -53,7 +53,8 @@ def check_edges(edges: Callable) -> None:
     wrong = {TOWARDS_0: (-1, 0, 2, 2), CLIPPED: (0, 0, 2, 2)}
     _edges(edges, torch.tensor([-1.5, -0.5, 2, 2]), (-2, -1, 2, 2), wrong)
     _edges(edges, torch.tensor([2.5, 1, 2.5, 4]), (0, 0, 0, 0), {NO_EXTENT: (2, 1, 3, 4)})
-    _edges(edges, torch.tensor([3.0, 1, 5, 1]), (0, 0, 0, 0), {})
+    _edges(edges, torch.tensor([3.0, 1, 5, 1]), (0, 0, 0, 0), {NO_EXTENT: (3, 1, 5, 1)})
+    _edges(edges, torch.tensor([5.5, 1, 3, 4]), (0, 0, 0, 0), {NO_EXTENT: (5, 1, 3, 4)})
     right("edges: floor and ceil, below 0, without extent")
 
 
@@ -85,6 +86,8 @@ def check_x_mask(x_mask: Callable) -> None:
     for shift in (-1, 1):
         shifted = f"each instance shows the class {'before' if shift < 0 else 'after'} its own: C counts things from 0"
         known[f"{shifted}, background is not among them"] = cut(boxes, (classes + shift) % 3)
+    known["instance i shows the class i; its class is C_i"] = cut(boxes, torch.arange(2))
+    known["every instance shows class 0; its class is C_i"] = cut(boxes, 0 * classes)
     _compare(x_mask(x_thing, boxes, classes), boxes, cut(boxes), "x_mask", known)
 
     border = torch.tensor([[-2.0, -1, 2, 3], [4.0, 3, 9, 8]])
@@ -94,6 +97,13 @@ def check_x_mask(x_mask: Callable) -> None:
     negative = "a box that begins outside comes out wrong: in Python a negative start counts from the end; cut it at 0"
     found = tried(x_mask, x_thing, border, classes, on="boxes that stick out of the map")
     _compare(found, border, cut(border), "x_mask of a box at the border", {negative: wrapped})
+
+    before = torch.tensor([[-4.0, 1, -2, 3], [1.0, -5, 4, -1]])
+    wrapped = torch.zeros(2, 5, 6)
+    wrapped[0, 1:3, 0:-2], wrapped[1, 0:-1, 1:4] = x_thing[1, 1:3, 0:-2], x_thing[0, 0:-1, 1:4]
+    negative = "a box left of the map or above it covers nothing: in Python a negative end counts from the end, too"
+    found = tried(x_mask, x_thing, before, classes, on="boxes left of the map and above it")
+    _compare(found, before, cut(before), "x_mask of a box left of the map or above it", {negative: wrapped})
 
     empty = torch.tensor([[2.5, 1, 2.5, 4], [7.0, 1, 9, 3]])
     found = tried(x_mask, x_thing, empty, classes, on="a box without extent and one outside the map")

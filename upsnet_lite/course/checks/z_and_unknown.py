@@ -58,6 +58,7 @@ def recognised(found: tuple[float, float, float], seed: int) -> str:
             "z_unknown has the wrong sign": -right_unknown}),
         (percent, right_percent, {
             "the probability is asked in per cent: 100 times what you have": right_percent / 100,
+            "the probability is rounded: let Python work it out, and return all digits": round(right_percent, 1),
             "the instance elsewhere is missing in the sum: its logit is 0, and e to the power of 0 is 1": p(0, 1, 2, 4),
             "the unknown channel is missing in the sum of the softmax": p(0, 1, 2, 3),
             "the instance elsewhere and unknown are missing in the sum of the softmax": p(0, 1, 2)}),
@@ -99,6 +100,9 @@ def check_unknown(unknown: Callable) -> None:
         "an instance's 0 outside its box takes part in the maximum; yours left it out": (
             strongest - covered.where(covered.isfinite(), 0)
         ),
+        "a 0 of your own takes part in the maximum: where all boxes cover a pixel, it may lie below 0": (
+            strongest - x_mask.amax(0).clamp(min=0)
+        ),
         "values below 0 were cut off; z_unknown may be negative": expected.clamp(min=0),
         "this is the strongest thing alone; take off what the instances explain": strongest,
         "this is the maximum of the differences; take each maximum first": (
@@ -108,6 +112,8 @@ def check_unknown(unknown: Callable) -> None:
     agree(unknown(x_thing, x_mask), expected, "z_unknown", known=known)
     why = "no instance at all (of nothing there is no maximum: the second term is then 0)"
     agree(tried(unknown, x_thing, x_mask[:0], on=why), strongest, "with no instance, z_unknown")
+    if not unknown(x_thing.requires_grad_(), x_mask).requires_grad:
+        raise Mistake("z_unknown has lost its gradient, by which the panoptic loss teaches X: no .detach(), no no_grad")
     right("z_unknown, also with no instance")
 
 
@@ -162,11 +168,14 @@ def check_softmax(softmax: Callable) -> None:
         "divide by the sum over the channels, not by the largest": (z - z.amax(0)).exp(),
         "z was divided by its sum; the power of e is missing": z / z.sum(0),
     }
-    agree(softmax(z), z.softmax(0), "the probability", "channel, row, column", known)
+    kept = z.clone()
+    agree(softmax(z), kept.softmax(0), "the probability", "channel, row, column", known)
+    if not torch.equal(z, kept):
+        raise Mistake("your function changed the logits it was given: z - ... makes a new tensor, z -= ... does not")
     found = softmax(1000 * z)
     if not found.isfinite().all():
-        raise Mistake("with large logits your result is nan: e to the power of 1000 is too large for a float; take the "
-                      "pixel's largest logit off first, which changes no probability")  # fmt: skip
+        raise Mistake("with large logits your result is nan: the sum over a pixel became infinite, or 0; take that "
+                      "pixel's own largest logit off first, which changes no probability")  # fmt: skip
     agree(found, (1000 * z).softmax(0), "with large logits, the probability", "channel, row, column")
     closed = z.clone()
     closed[2, :2] = -torch.inf
@@ -202,6 +211,7 @@ def check_decide(decide: Callable) -> None:
             0, 1, 2, 4, 3, 4, 255
         ),
         "unknown was given the class of the last instance": by_table(0, 1, 2, 4, 3, 4, 4),
+        "unknown has no class: IGNORE (−100), not −1": by_table(0, 1, 2, 4, 3, 4, -1),
         "unknown has no class: IGNORE, not 0, which is the first kind of stuff": by_table(0, 1, 2, 4, 3, 4, 0),
     }
     agree(semantic, by_table(0, 1, 2, 4, 3, 4, IGNORE), "the class", known=known)
@@ -229,12 +239,20 @@ def check_strays(strays: Callable) -> None:
     winner = torch.tensor([[2, 2, 2, 2, 2, 0, 4], [3, 3, 3, 3, 3, 1, 3]])
     inside = torch.zeros(2, 2, 7, dtype=torch.bool)
     inside[0, :, :3] = inside[1, :, 2:5] = True
-    z = torch.zeros(5, 2, 7).scatter(0, winner[None], 2.0)
+    z = torch.zeros(5, 2, 7)
+    z[:2] = -1  # where a box does not reach, an instance's 0 is above all stuff
+    z = z.scatter(0, winner[None], 2.0)
     won = winner == torch.tensor([2, 3])[:, None, None]
     expected = (won & ~inside).any(0)
     anyone = won.any(0)
     known = {
         "yours tells where an instance wins outside of every box; its own box is meant": anyone & ~inside.any(0),
+        "yours tells where an instance is above all stuff; ask who wins the pixel: argmax over all channels": (
+            (z[2:-1] > z[:2].amax(0)) & ~inside
+        ).any(0),
+        "yours tells where some instance wins outside some box; it is its own box that counts": (
+            anyone & (~inside).any(0)
+        ),
         "yours tells where an instance wins inside its box": (won & inside).any(0),
         "yours tells every pixel outside of the boxes, whoever wins there": ~inside.any(0),
         "unknown is no instance, it has no box": expected | ((winner == 4) & ~inside.any(0)),
