@@ -30,8 +30,8 @@ SHAPES = ROOT / "data" / "shapes"
 LESSON = 400  # seconds that a lesson may take: a minute where the machine is quiet
 HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|(data|blob|about):")
 KNOWN = "Could not restore the debugger state"  # JupyterLab's own, where a kernel ends while it asks
-SETTINGS = {
-    "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
+SHIPPED = ROOT / "upsnet_lite/viz/static/jupyter/labconfig/default_setting_overrides.json"  # what `make lab` sets
+SETTINGS = json.loads(SHIPPED.read_text()) | {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page, seen or not
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }

@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
+from traceback import extract_tb
 from typing import Any, get_args, get_type_hints
 
 import torch
@@ -108,6 +109,16 @@ def same(found: Any, expected: Any) -> bool:
     return not bool(_differ(a, b).any())
 
 
+def known_as(found: Any, known: Mapping[str, Any]) -> str:
+    """The first known mistake that gives what was found; "" where none does."""
+    return next((mistake for mistake, wrong in known.items() if same(found, wrong)), "")
+
+
+def said_of(what: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Known mistakes that say on which input they were made."""
+    return {f"{what}: {mistake}": wrong for mistake, wrong in known.items()}
+
+
 def agree(
     found: Any, expected: Any, what: str, axes: str = "row, column", known: Mapping[str, Any] | None = None
 ) -> None:
@@ -118,9 +129,8 @@ def agree(
     """
     if same(found, expected):
         return
-    for mistake, wrong in (known or {}).items():
-        if same(found, wrong):
-            raise Mistake(mistake)
+    if mistake := known_as(found, known or {}):
+        raise Mistake(mistake)
     a, b = _tensor(found), _tensor(expected)
     if a is None:
         raise Mistake(f"{what} is {described(found).removeprefix('the number ')}, expected {_words(b)}")
@@ -186,10 +196,8 @@ def one_line(error: BaseException) -> str:
 
 def _raiser(error: BaseException) -> str:
     """The function that raised it: not always the one above, since parts build on one another."""
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    name = frame.tb_frame.f_code.co_name if frame else "<module>"
+    frames = extract_tb(error.__traceback__)
+    name = frames[-1].name if frames else "<module>"
     return "the function" if name.startswith("<") else name
 
 

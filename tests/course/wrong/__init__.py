@@ -1,6 +1,6 @@
 """Planted wrong solutions: WRONG in the module of each exercise, at least three."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -21,3 +21,12 @@ def changed(code: str, changes: Iterable[tuple[str, str]]) -> str:
         assert old in code, old
         code = code.replace(old, new)
     return code
+
+
+def variants(part: str, right: str, prefix: str = "") -> Callable[..., Wrong]:
+    """variants(part, right)(name, says, (old, new), ...) is the right solution of the part with a mistake in it."""
+
+    def wrong(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
+        return Wrong(prefix + name, part, f"test_{part}", says, changed(right, changes))
+
+    return wrong

@@ -1,6 +1,6 @@
 """Wrong solutions of exercise 2, each a mistake that learners make."""
 
-from . import Wrong, changed
+from . import Wrong, variants
 
 BILINEAR = """@shaped
 def bilinear(x: Float[Tensor, "C H W"], row: Float[Tensor, "P"], column: Float[Tensor, "P"]) -> Float[Tensor, "C P"]:
@@ -35,26 +35,10 @@ DEFORM = """def deform_conv(x, offset, weight, bias):
 """
 
 
-def wrong(part: str, right: str, name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, part, f"test_{part}", says, changed(right, changes))
-
-
-def bilinear(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return wrong("bilinear", BILINEAR, f"bilinear: {name}", says, *changes)
-
-
-def gradient(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return wrong("bilinear_gradient", GRADIENT, f"gradient: {name}", says, *changes)
-
-
-def taps(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return wrong("taps", TAPS, f"taps: {name}", says, *changes)
-
-
-def deform(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return wrong("deform_conv", DEFORM, f"convolution: {name}", says, *changes)
-
-
+bilinear = variants("bilinear", BILINEAR, "bilinear: ")
+gradient = variants("bilinear_gradient", GRADIENT, "gradient: ")
+taps = variants("taps", TAPS, "taps: ")
+deform = variants("deform_conv", DEFORM, "convolution: ")
 WRONG = [
     bilinear("rows for columns", "exchanged: x is indexed",
              ("    height, width", "    row, column = column, row\n    height, width")),

@@ -1,6 +1,6 @@
 """Mistakes of exercise 8: unfair runs, tables that hide, verdicts that flatter."""
 
-from . import Wrong, changed
+from . import variants
 
 OPTIONS = """
 @shaped
@@ -34,22 +34,10 @@ def question() -> dict[str, dict]:
 """
 
 
-def options(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "options", "test_options", says, changed(OPTIONS, changes))
-
-
-def compare(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "compare", "test_compare", says, changed(COMPARE, changes))
-
-
-def verdict(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "verdict", "test_verdict", says, changed(VERDICT, changes))
-
-
-def question(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "question", "test_question", says, changed(QUESTION, changes))
-
-
+options = variants("options", OPTIONS)
+compare = variants("compare", COMPARE)
+verdict = variants("verdict", VERDICT)
+question = variants("question", QUESTION)
 WRONG = [
     options("the seed forgotten", "was the seed handed on", ("seed=seed, ", "")),
     options("a budget of minutes", "no fair budget", ("iterations=BUDGET", "minutes=0.01")),

@@ -1,6 +1,6 @@
 """Mistakes of exercise 7. Each variant is the right solution but for what its name says."""
 
-from . import Wrong, changed
+from . import variants
 
 CROP = """
 @shaped
@@ -46,22 +46,10 @@ def total(losses: dict[str, Float[Tensor, ""]], weights: dict[str, float]) -> Fl
 """
 
 
-def crop(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "roi_target", "test_roi_target", says, changed(CROP, changes))
-
-
-def loss(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "roi_loss", "test_roi_loss", says, changed(LOSS, changes))
-
-
-def target(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "panoptic_target", "test_panoptic_target", says, changed(TARGET, changes))
-
-
-def total(name: str, says: str, *changes: tuple[str, str]) -> Wrong:
-    return Wrong(name, "total", "test_total", says, changed(TOTAL, changes))
-
-
+crop = variants("roi_target", CROP)
+loss = variants("roi_loss", LOSS)
+target = variants("panoptic_target", TARGET)
+total = variants("total", TOTAL)
 ALL_THINGS, UNKNOWN = "target[semantic >= num_stuff] = ", "num_stuff + len(keep)"
 NAMED = """    for name in set(losses) ^ set(weights):
         raise ValueError(f"{name} has no counterpart")

@@ -4,7 +4,7 @@ Shapes   x (C, H, W)   row, column (P,) places in pixels   offset (18, H, W), (Î
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 
 import torch
@@ -111,10 +111,18 @@ def slopes(x: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(by_row), torch.stack(by_column)
 
 
+def agree_both(
+    found: Sequence[Tensor], expected: Sequence[Tensor], what: str, axes: str, known: Mapping[str, Tensor]
+) -> None:
+    """Rows and then columns agree; known holds both of them in one tensor."""
+    for i, which in enumerate(("row", "column")):
+        agree(found[i], expected[i], what.format(which), axes, {mistake: wrong[i] for mistake, wrong in known.items()})
+
+
 def check_bilinear_gradient(bilinear_gradient: Callable) -> None:
     x = example()
     row, column = torch.tensor([1.25, 3.75, 0.5, -0.25]), torch.tensor([2.5, 4.25, 1.75, 5.5])
-    expected, found = torch.stack(slopes(x, row, column)), torch.stack(bilinear_gradient(x, row, column))
+    expected, found = torch.stack(slopes(x, row, column)), bilinear_gradient(x, row, column)
     up, left = row.floor(), column.floor()
     corner = [pixel(x, up + i, left + j, "zero") for i in (0, 1) for j in (0, 1)]
     known = {
@@ -129,8 +137,6 @@ def check_bilinear_gradient(bilinear_gradient: Callable) -> None:
                 (1 - column + left) * (corner[1] - corner[0]) + (column - left) * (corner[3] - corner[2]),
             )
         ),
-    }
-    known |= {
         "this is the step from the place itself to one pixel on; the slope is that between the pixels around it": (
             torch.stack((sampled(x, row + 1, column), sampled(x, row, column + 1))) - sampled(x, row, column)
         ),
@@ -141,9 +147,7 @@ def check_bilinear_gradient(bilinear_gradient: Callable) -> None:
             )
         ),
     }
-    for i, by in enumerate(("row", "column")):
-        told = {mistake: wrong[i] for mistake, wrong in known.items()}
-        agree(found[i], expected[i], f"the derivative by {by}", "channel, place", told)
+    agree_both(found, expected.unbind(), "the derivative by {}", "channel, place", known)
     right("the derivatives by row and column, as autograd finds them")
 
 
@@ -183,9 +187,7 @@ def check_taps(taps: Callable) -> None:
             - torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij"))[:, None]
         ),
     }
-    for i, (found, expected) in enumerate(zip(taps(offset), places(offset), strict=True)):
-        told = {mistake: wrong[i] for mistake, wrong in known.items()}
-        agree(found, expected, f"the {('row', 'column')[i]} of the place", "tap, row, column", told)
+    agree_both(taps(offset), places(offset), "the {} of the place", "tap, row, column", known)
     by_package = [p[0, ..., 0].permute(2, 0, 1) for p in tap_places(offset[None], (3, 3), padding=1)]
     agree(torch.stack(taps(offset)), torch.stack(by_package), "the place", "rows or columns, tap, row, column")
     same_dtype(taps(offset.double())[0], "offset")

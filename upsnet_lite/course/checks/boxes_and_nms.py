@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from upsnet_lite.course.feedback import Mistake, agree, right, same, tried
+from upsnet_lite.course.feedback import Mistake, agree, known_as, right, said_of, same, tried
 from upsnet_lite.course.variant import own, seed
 
 LARGEST = log(1000 / 16)  # torchvision's: no delta stretches a side more than 62.5 times
@@ -96,8 +96,8 @@ def check_decode(decode: Callable) -> None:
     ):
         given = one.clone(), deltas.clone(), weights
         expected = _corners(_decode(one, deltas, weights))
-        wrong = {f"{what}: {text}": v for text, v in _wrong_decodes(one, deltas, weights).items()}
-        agree(tried(decode, *given, on=what), expected, what, "box, corner", wrong)
+        wrong = _wrong_decodes(one, deltas, weights)
+        agree(tried(decode, *given, on=what), expected, what, "box, corner", said_of(what, wrong))
         _untouched(given, (one, deltas), "decode")
     found = tried(decode, one[:0], halves[:0], ones, on="no box at all")
     agree(found, one[:0], "the decoded boxes of no box at all")
@@ -162,8 +162,7 @@ def check_iou(box_iou: Callable) -> None:
         (toy / 8, toy / 8, "IoU of boxes smaller than a pixel"),
     ):
         found, expected = tried(box_iou, a.clone(), b.clone(), on=what), _iou(a, b)
-        wrong = {f"{what}: {text}": v for text, v in _wrong_ious(a, b).items()}
-        agree(found, expected, what, "box of a, box of b", wrong)
+        agree(found, expected, what, "box of a, box of b", said_of(what, _wrong_ious(a, b)))
     nothing = torch.tensor([[2.0, 2, 2, 2], [2, 2, 2, 4]])
     found = tried(box_iou, nothing, nothing, on="boxes without extent")
     if found.isnan().any():
@@ -253,9 +252,8 @@ def check_nms(nms: Callable, box_iou: Callable) -> None:
         given = boxes.clone(), scores.clone(), limit, classes
         expected = _nms(boxes, scores, limit, classes)
         wrong = _with_their_ious(box_iou, *given) | _wrong_nms(*given)
-        wrong = {f"{what}: {text}": v for text, v in wrong.items()}
         on = f"{what}, called with classes = {'None (all are rivals)' if classes is None else classes.tolist()}"
-        agree(tried(nms, *given, on=on), expected, what, "place", wrong)
+        agree(tried(nms, *given, on=on), expected, what, "place", said_of(what, wrong))
         _untouched(given, (boxes, scores), "nms")
     found = tried(nms, toy[:0], falling[:0], 0.5, None, on="no box at all")
     agree(found, toy[:0, 0].long(), "NMS of no box")
@@ -296,9 +294,8 @@ def check_by_hand(ious: Callable, student: str) -> None:
     exact = _iou(boxes[:1], boxes[1:])
     if not same(found, exact[0]):
         wrong = _wrong_ious(boxes[:1], boxes[1:]) | {"the two are exchanged: IoU(U, V) comes first": exact.flip(1)}
-        for mistake, values in wrong.items():
-            if same(found, values[0]):
-                raise Mistake(f"{what}: {mistake}")
+        if mistake := known_as([found], wrong):
+            raise Mistake(f"{what}: {mistake}")
         if _rounded([number / 100 for number in found], exact[0]):
             raise Mistake(f"{what}: these are per cent; an IoU lies between 0 and 1. Write the fraction, as 4 / 12")
         if _rounded(found, exact[0]):

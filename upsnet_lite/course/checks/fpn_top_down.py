@@ -64,6 +64,17 @@ def resized(coarse: Tensor, size: tuple[int, int], mode: str, **options) -> Tens
     return F.interpolate(coarse[None], size, mode=mode, **options)[0]
 
 
+def picked(
+    coarse: Tensor, size: tuple[int, int], sides: tuple[int, int] | None = None, whole: Callable = torch.floor
+) -> Tensor:
+    """Copied from row whole(row · h / H): another rounding, or other sides than the coarse map's, are mistakes."""
+    rows, columns = (
+        whole(torch.arange(new) * old / new).long().clamp(max=last - 1)
+        for new, old, last in zip(size, sides or coarse.shape[1:], coarse.shape[1:], strict=True)
+    )
+    return coarse[:, rows][:, :, columns]
+
+
 def check_enlarge(enlarge: Callable) -> None:
     coarse = torch.tensor([[[10.0, 20, 30], [40, 50, 60], [70, 80, 90]]])
     for size in ((6, 6), (5, 5), (4, 4)):
@@ -77,12 +88,8 @@ def check_enlarge(enlarge: Callable) -> None:
             "this is bilinear with align_corners=True; the top-down path copies": (
                 resized(coarse, size, "bilinear", align_corners=True)
             ),
-            "the source was rounded; it is rounded down: floor(row · h / H)": coarse[
-                :, (torch.arange(height) * 3 / height).round().clamp(max=2).long()
-            ][:, :, (torch.arange(width) * 3 / width).round().clamp(max=2).long()],
-            "the source was rounded up; it is rounded down: floor(row · h / H)": coarse[
-                :, (torch.arange(height) * 3 / height).ceil().clamp(max=2).long()
-            ][:, :, (torch.arange(width) * 3 / width).ceil().clamp(max=2).long()],
+            "the source was rounded; it is rounded down: floor(row · h / H)": picked(coarse, size, whole=torch.round),
+            "the source was rounded up; it is rounded down: floor(row · h / H)": picked(coarse, size, whole=torch.ceil),
             "this is nearest-exact, which asks for the middle of a pixel; here it is floor(row · h / H)": (
                 resized(coarse, size, "nearest-exact")
             ),
@@ -112,12 +119,8 @@ def check_enlarge(enlarge: Callable) -> None:
     found = tried(enlarge, wide, (3, 5), on="two channels of 2 × 3 that are to become 3 × 5")
     known = {
         "every channel shows the first one": resized(wide[:1], (3, 5), "nearest").expand(2, 3, 5),
-        "height and width of the coarse map are exchanged: its shape is (C, h, w)": wide[
-            :, (torch.arange(3) * 3 // 3).clamp(max=1)
-        ][:, :, torch.arange(5) * 2 // 5],
-        "the columns were counted with h; they have w": wide[:, torch.arange(3) * 2 // 3][
-            :, :, torch.arange(5) * 2 // 5
-        ],
+        "height and width of the coarse map are exchanged: its shape is (C, h, w)": picked(wide, (3, 5), (3, 2)),
+        "the columns were counted with h; they have w": picked(wide, (3, 5), (2, 2)),
     }
     agree(found, resized(wide, (3, 5), "nearest"), "2 × 3 to 3 × 5: the value", "channel, row, column", known)
     right("enlarge: every value copied, odd sizes too")

@@ -4,8 +4,7 @@ Shapes   semantic (H, W) class index or IGNORE    boxes (R, 4) xyxy, pixels of t
          RoI target (R, S, S)    masks (N_inst, H, W) bool    keep (kept,) indices    panoptic target (H, W), channels
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from upsnet_lite.categories import IGNORE
 from upsnet_lite.course.checks import losses_known as known
-from upsnet_lite.course.feedback import Mistake, agree, right, tried
+from upsnet_lite.course.feedback import Mistake, agree, right, said_of, tried
 from upsnet_lite.deform_conv import roi_align
 from upsnet_lite.targets import panoptic_target, roi_semantic_target
 
@@ -23,10 +22,6 @@ TOY = torch.tensor(
 )
 TOY_MASKS = torch.zeros(3, 5, 5, dtype=torch.bool)  # ball, crate, second ball
 TOY_MASKS[0, 1:3, 1:3] = TOY_MASKS[1, 2:4, 4] = TOY_MASKS[2, 4, :2] = True
-
-
-def told(what: str, wrong: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{what}: {mistake}": result for mistake, result in wrong.items()}
 
 
 # --------------------------------------------------------------------------------------------------- RoI target
@@ -48,7 +43,7 @@ def check_roi_target(roi_target: Callable) -> None:
             found = roi_target(semantic.clone(), boxes.clone(), size)
         except IndexError as error:
             raise Mistake(f"{what}: a place outside of the map was read ({error}); clamp rows and columns") from None
-        agree(found, expected, what, "box, row, column", told(what, known.targets_of_rois(*given)))
+        agree(found, expected, what, "box, row, column", said_of(what, known.targets_of_rois(*given)))
     agree(roi_target(TOY, inside[:0], 28), torch.zeros(0, 28, 28), "the target of no box")
     right("roi_target: 5 x 5 by hand, numbered pixels, boxes over the border, no box")
 
@@ -73,7 +68,7 @@ def check_roi_loss(roi_loss: Callable) -> None:
     for wanted, what in ((target, "the RoI loss of three boxes"), (some, "the RoI loss where some cells are IGNORE")):
         expected = roi_loss_by_torch(x, boxes, wanted)
         found = tried(roi_loss, x, boxes, wanted, on=what)
-        agree(found, expected, what, known=told(what, known.roi_losses(x, boxes, wanted)))
+        agree(found, expected, what, known=said_of(what, known.roi_losses(x, boxes, wanted)))
     steep = roi_loss(200 * x, boxes, target)
     if steep.isnan() or steep.isinf():
         raise Mistake(
@@ -126,7 +121,7 @@ def check_panoptic_target(target: Callable) -> None:
     ):
         given = semantic, TOY_MASKS, torch.tensor(keep), 2
         found = target(semantic.clone(), TOY_MASKS.clone(), torch.tensor(keep), 2)
-        agree(found, panoptic_target(*given), what, "row, column", told(what, known.panoptic_targets(*given)))
+        agree(found, panoptic_target(*given), what, "row, column", said_of(what, known.panoptic_targets(*given)))
     before = TOY.clone()
     target(before, TOY_MASKS, torch.tensor([0]), 2)
     if not torch.equal(before, TOY):
@@ -160,7 +155,7 @@ def check_total(total: Callable) -> None:
     ):
         given = dict(losses), dict(weights)
         found = total(*given)
-        agree(found, known.added(values, COCO), what, known=told(what, known.totals(values, weights)))
+        agree(found, known.added(values, COCO), what, known=said_of(what, known.totals(values, weights)))
         if given != (losses, weights):
             raise Mistake("your function changed a dict that it was given (pop, del, update); it is still needed")
     _carries_gradient(total(losses, COCO), "the total")
@@ -189,7 +184,7 @@ def _refused(total: Callable, losses: dict, weights: dict, why: str) -> None:
         text = str(error)
         if "loss_mask" not in text:
             raise Mistake(f"{why}: the ValueError does not name it, it says {text!r}") from None
-        if common := [name for name in losses.keys() & weights.keys() if name in text]:
+        if common := [name for name in losses if name in weights and name in text]:
             raise Mistake(
                 f"{why}: the ValueError names {common[0]}, too, which both sides hold: who would find it?"
             ) from None

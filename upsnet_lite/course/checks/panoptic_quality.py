@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from upsnet_lite.course import variant
-from upsnet_lite.course.feedback import Mistake, agree, right, same, tried
+from upsnet_lite.course.feedback import Mistake, agree, known_as, right, tried
 from upsnet_lite.datasets.shapes import categories
 from upsnet_lite.panoptic_quality import PanopticQuality
 from upsnet_lite.panoptic_quality import pairwise_iou as package_iou
@@ -62,8 +62,7 @@ def check_my_pq(my_pq: Callable, student: str) -> None:
         f"the mean is over the {len(occur)} classes that occur, not over all {len(q.per_class)}": total
         / len(q.per_class),
     }
-    told = next((mistake for mistake, wrong in known.items() if same(found, wrong)), "")
-    variant.own(found, lambda seed: my_quality(seed).pq, student, "PQ of your maps", told)
+    variant.own(found, lambda seed: my_quality(seed).pq, student, "PQ of your maps", known_as(found, known))
     right("PQ of your maps, by hand")
 
 
@@ -134,9 +133,8 @@ def check_match(match: Callable) -> None:
         "`crowd` is about the true segments, the rows: ~crowd[:, None], not ~crowd": (iou > 0.5) & same_class & ~crowd,
     }
     found = match(iou, gt_class, pred_class, crowd)
-    for mistake, wrong in known.items():
-        if same(found, wrong):
-            raise Mistake(mistake)
+    if mistake := known_as(found, known):
+        raise Mistake(mistake)
     for pair, mistake in (
         ((0, 1), "an IoU of exactly 0.5 is no match: at ≥ a segment could have two; the rule is > 0.5"),
         ((5, 5), "a segment of class 7 was matched with one of class 8: a match needs the same class"),

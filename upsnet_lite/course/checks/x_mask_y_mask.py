@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from upsnet_lite import panoptic_head
-from upsnet_lite.course.feedback import Mistake, agree, right, same, tried
+from upsnet_lite.course.feedback import Mistake, agree, known_as, right, same, tried
 
 Edges = tuple[int, int, int, int]
 INSTANCE = "instance, row, column"
@@ -90,17 +90,20 @@ def check_x_mask(x_mask: Callable) -> None:
     known["every instance shows class 0; its class is C_i"] = cut(boxes, 0 * classes)
     _compare(x_mask(x_thing, boxes, classes), boxes, cut(boxes), "x_mask", known)
 
+    def sliced(boxes: Tensor) -> Tensor:
+        """As Python reads the edges of a box, the negative ones from the end."""
+        wrapped = torch.zeros(2, 5, 6)
+        for i, (x0, y0, x1, y1) in enumerate(boxes.int().tolist()):
+            wrapped[i, y0:y1, x0:x1] = x_thing[classes[i], y0:y1, x0:x1]
+        return wrapped
+
     border = torch.tensor([[-2.0, -1, 2, 3], [4.0, 3, 9, 8]])
-    wrapped = torch.zeros(2, 5, 6)
-    for i, (x0, y0, x1, y1) in enumerate(border.int().tolist()):
-        wrapped[i, y0:y1, x0:x1] = x_thing[classes[i], y0:y1, x0:x1]
     negative = "a box that begins outside comes out wrong: in Python a negative start counts from the end; cut it at 0"
     found = tried(x_mask, x_thing, border, classes, on="boxes that stick out of the map")
-    _compare(found, border, cut(border), "x_mask of a box at the border", {negative: wrapped})
+    _compare(found, border, cut(border), "x_mask of a box at the border", {negative: sliced(border)})
 
     before = torch.tensor([[-4.0, 1, -2, 3], [1.0, -5, 4, -1]])
-    wrapped = torch.zeros(2, 5, 6)
-    wrapped[0, 1:3, 0:-2], wrapped[1, 0:-1, 1:4] = x_thing[1, 1:3, 0:-2], x_thing[0, 0:-1, 1:4]
+    wrapped = sliced(torch.cat((before[:, :2].clamp(min=0), before[:, 2:]), 1))
     negative = "a box left of the map or above it covers nothing: in Python a negative end counts from the end, too"
     found = tried(x_mask, x_thing, before, classes, on="boxes left of the map and above it")
     _compare(found, before, cut(before), "x_mask of a box left of the map or above it", {negative: wrapped})
@@ -180,9 +183,8 @@ def _resized(y: Float[Tensor, "N_inst h w"], boxes: Tensor, size: tuple[int, int
 def _compare(found: Tensor, boxes: Tensor, expected: Tensor, what: str, known: dict[str, Tensor]) -> None:
     """A known mistake by its name; else a value outside a box; else the first difference."""
     if not same(found, expected):
-        for mistake, wrong in known.items():
-            if same(found, wrong):
-                raise Mistake(f"{what}: {mistake}")
+        if mistake := known_as(found, known):
+            raise Mistake(f"{what}: {mistake}")
         if found.shape == expected.shape:
             _zero_outside(found, panoptic_head.inside(boxes, tuple(expected.shape[1:])), what)
     agree(found, expected, what, INSTANCE)
