@@ -36,3 +36,17 @@ def test_points_and_box_stand_on_the_named_map_alone():
     assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (0.5, 1, 4, 3)
     assert not [line for line in plain.lines if line.get_marker() == "o"] and not plain.patches
     assert figure.alt_text.endswith("places are marked on map.")
+
+
+def test_rows_and_columns_have_names_where_they_are_given():
+    named, plain = (
+        number_grids({"a": torch.eye(2, 3)}, names=n).axes[0] for n in ((["x", "y"], ["p", "q", "r"]), None)
+    )
+    assert [t.get_text() for t in named.get_yticklabels()] == ["x", "y"]
+    assert [t.get_text() for t in named.get_xticklabels()] == ["p", "q", "r"]
+    assert not plain.get_xticklabels() and not plain.get_yticklabels()
+
+
+def test_numbers_beyond_the_limit_look_like_it_and_are_written_in_full():
+    axes = number_grids({"a": torch.tensor([[1.0, 300, 65536]])}, limit=300).axes[0]
+    assert axes.images[0].get_array().tolist() == [[1, 300, 300]] and numbers(axes) == ["1", "300", "65536"]

@@ -172,11 +172,13 @@ def _words(expected: Tensor) -> str:
 
 
 def tried(function: Callable, *args: Any, on: str) -> Any:
-    """function(*args); an error of its own becomes a Mistake that says on which input, as `no instance at all`."""
+    """function(*args); an error becomes a Mistake that says on which input, as `no instance at all`."""
     try:
         return function(*args)
-    except (Mistake, NotImplementedError):
+    except NotImplementedError:
         raise
+    except Mistake as mistake:
+        raise Mistake(f"{mistake}; it was called with {on}") from None
     except Exception as error:  # whatever a learner's code can raise
         text = " ".join(str(error).split())
         raise Mistake(

@@ -25,22 +25,31 @@ def number_grids(
     boxes: Mapping[str, Sequence[float | int]] | None = None,
     title: str = "",
     columns: int = 4,
+    *,
+    names: tuple[Sequence[str], Sequence[str]] | None = None,
+    limit: float | None = None,
 ) -> Picture:
     """Maps side by side with the number in each cell; on the map of that name, points (row, column) and a box xyxy.
 
-    All maps share one pale scale: white is 0, blue is below, orange above; green where nothing is below 0.
+    All maps share one pale scale: white is 0, blue is below, orange above; green where nothing is below 0. It ends at
+    the largest number, or at `limit`: what lies beyond looks like it. names: of the rows and the columns of each map.
     """
     values = {name: array(m).astype(float) for name, m in maps.items()}
-    limit = symmetric_limit(*values.values())
+    limit = limit or symmetric_limit(*values.values())
     signed = min(m.min() for m in values.values()) < 0
     look = dict(cmap=DIVERGING_MAP, norm=Normalize(-2.2 * limit, 2.2 * limit))  # pale: the numbers are what counts
     look = look if signed else dict(cmap=SEQUENTIAL_MAP, norm=Normalize(0, 2.2 * limit))
     tallest = max(m.shape[0] / m.shape[1] for m in values.values())
-    figure, axes, _ = panels(len(values), columns, tallest, title, largest=2.3)
+    figure, axes, _ = panels(len(values), columns, tallest, title, ticks=names is not None, largest=2.3)
     for ax, (name, m) in zip(axes, values.items(), strict=True):
-        ax.imshow(m, **look)
+        ax.imshow(np.clip(m, -limit, limit), **look)
         ax.set_title(name)
         _write_numbers(ax, m, raised=bool(points) and name in points)
+        if names:
+            ax.set_yticks(range(len(names[0])), names[0])
+            ax.set_xticks(range(len(names[1])), names[1])
+            ax.tick_params(length=0, pad=2, labelsize=7, labelcolor=INK)
+            ax.spines[:].set_visible(False)
         if boxes and name in boxes:
             x0, y0, x1, y1 = boxes[name]
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=BOX, lw=2, zorder=3))

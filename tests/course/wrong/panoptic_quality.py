@@ -23,19 +23,20 @@ QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_c
     rows = []
     for c in range(num_classes):
         true, predicted = (gt_class == c) & {no_crowd}, pred_class == c
-        tp = int(match[true].sum())
-        fn = int((true & ~match.any(1)).sum())
+        tp = int(({match})[true].sum())
+        fn = int((true & {missed}).sum())
         fp = int((predicted & {unmatched} & {counts}).sum()){less}
         total = float(({iou})[true].sum())
         if {occurs}:
-            sq, rq = total / max({found}, 1), tp / max(tp + {half} * (fp + fn), 1e-9)
+            sq, rq = {sq}, tp / max(tp + {half} * (fp + fn), 1e-9)
             rows.append((sq * rq, sq, rq))
-    mean = torch.tensor(rows).mean(0) if rows else torch.full((3,), torch.nan)
+    mean = torch.tensor(rows).mean(0) if rows else {empty}
     return {result}
 """
 RIGHT = dict(
-    no_crowd="~crowd", less="", counts="~excused", unmatched="~match.any(0)", iou="iou * match", occurs="tp + fp + fn",
-    found="tp", half="0.5", result="100 * mean",
+    no_crowd="~crowd", less="", counts="~excused", unmatched="~match.any(0)", missed="~match.any(1)", iou="iou * match",
+    occurs="tp + fp + fn",
+    match="match", sq="total / max(tp, 1)", half="0.5", empty="torch.full((3,), torch.nan)", result="100 * mean",
 )  # fmt: skip
 
 
@@ -69,10 +70,16 @@ WRONG = [
     by_hand("by hand: rounded", "let Python divide", ("round(q.pq, 1)", "ada")),
     by_hand("by hand: a share, not per cent", "per cent is asked", ("q.pq / 100", "ada")),
     by_hand("by hand: mean SQ times mean RQ", "class by class", ("q.sq * q.rq / 100", "ada")),
-    by_hand("by hand: the mean over all twelve classes", "not over all 12",
-            ("sum(c.pq for c in q.per_class if c.pq == c.pq) / 12", "ada")),
+    by_hand("by hand: the mean over all twelve classes", "you divide by 12", ("q.pq * 5 / 12", "ada")),
+    by_hand("by hand: the mean over the classes of the truth", "you divide by 4", ("q.pq * 5 / 4", "ada")),
+    by_hand("by hand: void in the unions", "void counts in your unions",
+            ("checks.pq_of(checks.my_maps(variant.seed('ada')), void_counts=True)", "ada")),
+    by_hand("by hand: whatever overlaps matches", "one FP and one FN",
+            ("checks.pq_of(checks.my_maps(variant.seed('ada')), least=0.3)", "ada")),
     ids("ids: summed in bytes", "summed? .*bytes|bytes .uint8", "r + 256 * g + 65536 * b"),
-    ids("ids: int16 is too short", "int16", "(r.short() + 256 * g.short() + 0 * b).int() & 65535"),
+    ids("ids: int16 is too short", "int16 ends", "r.short() + 256 * g.short() + 65536 * b.int().short()"),
+    ids("ids: no blue", "blue got lost", "r.int() + 256 * g.int()"),
+    ids("ids: colours on the first axis", "colours are its last axis", "rgb[0].int() + 256 * rgb[1] + 65536 * rgb[2]"),
     ids("ids: blue first", "red and blue are exchanged", "b.int() + 256 * g.int() + 65536 * r.int()"),
     ids("ids: base 255", "base 255", "r.int() + 255 * g.int() + 255 ** 2 * b.int()"),
     one("pairwise_iou", IOU, "IoU: void in the union", "void counts in your unions", "both / (g + all_p - both)"),
@@ -80,6 +87,9 @@ WRONG = [
     one("pairwise_iou", IOU, "IoU: share of the answer", "intersection / predicted segment", "both / all_p"),
     one("pairwise_iou", IOU, "IoU: the intersection twice", "twice in your unions", "both / (g + p)"),
     one("pairwise_iou", IOU, "IoU: Dice", "Dice", "2 * both / (g + p)"),
+    one("pairwise_iou", IOU, "IoU: turned around", "turned around", "(both / (g + p - both).clamp(min=1)).T"),
+    one("pairwise_iou", IOU, "IoU: sizes on the wrong axes", r"rows want the axes \(G, 1\)",
+        "both / (g.T + p[:, None] - both).clamp(min=1)"),
     one("pairwise_iou", IOU, "IoU: an empty union", "0 / 0", "both / (g + p - both)"),
     one("pairwise_iou", IOU, "IoU: the unknown pixels left out", "unknown pixels .column 0. belong to",
         "both / (seen + p - both).clamp(min=1)"),
@@ -91,7 +101,10 @@ WRONG = [
         "(iou > 0.5) & (gt_class[:, None] == pred_class) & ~crowd"),
     one("match", MATCH, "match: classes and crowd by place", "place by place",
         "(iou > 0.5) & (gt_class == pred_class) & ~crowd"),
-    one("match", MATCH, "match: only as many as the other", "fails on 6 true and 4 predicted",
+    one("match", MATCH, "match: the best of each row", "best of its row is not enough",
+        "(iou == iou.amax(1, True)) & (iou > 0) & (gt_class[:, None] == pred_class) & ~crowd[:, None]"),
+    one("match", MATCH, "match: no brackets", "binds more tightly", "iou > 0.5 & (gt_class[:, None] == pred_class)"),
+    one("match", MATCH, "match: only as many as the other", "fails on 7 true and 4 predicted",
         "(iou > 0.5) & torch.stack([gt_class == c for c in pred_class]).T[: len(pred_class)] & ~crowd[:, None]"),
     one("match", MATCH, "match: at exactly a half", "exactly 0.5",
         "(iou >= 0.5) & (gt_class[:, None] == pred_class) & ~crowd[:, None]"),
@@ -105,19 +118,36 @@ WRONG = [
         "2 * (void + (on * (same & crowd[:, None])).sum(0)) >= size"),
     one("excused", EXCUSED, "excused: void or crowd, not both together", "count together",
         "(2 * void > size) | (2 * (on * (same & crowd[:, None])).sum(0) > size)"),
+    one("excused", EXCUSED, "excused: only those without a match", "matched or not",
+        "(2 * (void + (on * (same & crowd[:, None])).sum(0)) > size) & ~match(pairwise_iou(overlap), gt_class, "
+        "pred_class, crowd).any(0)"),
     one("excused", EXCUSED, "excused: crowds forgotten", "on the crowd of fish is excused", "2 * void > size"),
     one("excused", EXCUSED, "excused: on any segment of the class", "which is no crowd",
         "2 * (void + (on * same).sum(0)) > size"),
-    quality("quality: the mean over all classes", "over all 5 classes", occurs="True"),
+    quality("quality: the mean over all classes", "over all 8 classes", occurs="True"),
     quality("quality: only classes with a match", "that have a match", occurs="tp"),
-    quality("quality: a crowd is missed", "crowd was counted as missed: it is no FN", no_crowd="(gt_class == c)"),
+    quality("quality: only classes of the truth", "only the answer has", occurs="tp + fn"),
+    quality("quality: only classes of the answer", "only the truth has", occurs="tp + fp"),
+    quality("quality: without the last class", "last class is missing", occurs="c < num_classes - 1 and tp + fp + fn"),
+    quality("quality: without class 0", "class 0 is missing", occurs="c and tp + fp + fn"),
+    quality("quality: a crowd is missed", "a crowd is no FN", no_crowd="(gt_class == c)"),
+    quality("quality: whatever class stands in a map", "a class without TP, FP and FN is in no mean",
+            occurs="(gt_class == c).any() or predicted.any()"),
+    quality("quality: the match of an excused one", "a match is a TP", match="match & ~excused",
+            iou="iou * (match & ~excused)"),
+    quality("quality: 0 / 0", "divide by max", sq="total / tp"),
+    quality("quality: 0 / 0 in tensors", "SQ is 0, not 0 / 0", sq="torch.tensor(total) / tp"),
+    quality("quality: one SQ for all classes", "each class has its own",
+            sq="float((iou * match).sum()) / int(match.sum())"),
+    quality("quality: no class at all", "a picture in which no class occurs", empty="torch.tensor(rows).mean(0)"),
     quality("quality: the excused count", "excused segment was counted", counts="(pred_class == c)"),
     quality("quality: SQ, RQ, PQ", "the order is", result="100 * mean[[1, 2, 0]]"),
+    quality("quality: a matched segment as FN", "was counted as FN", missed="(gt_class == c)"),
     quality("quality: a matched prediction as FP", "matched prediction was counted", unmatched="(pred_class == c)"),
     quality("quality: excused and matched", "taken off FP twice", less=" - int((predicted & excused).sum()) - tp",
             unmatched="(pred_class == c)", counts="(pred_class == c)"),
     quality("quality: FP and FN in full", "count half", half="1"),
-    quality("quality: SQ over all segments", "divides by TP", found="(tp + fp + fn)"),
+    quality("quality: SQ over all segments", "divides by TP", sq="total / (tp + fp + fn)"),
     quality("quality: IoU of pairs without a match", "sums every IoU", iou="iou"),
     quality("quality: not in per cent", "per cent", result="mean"),
     quality("quality: PQ of the means", "mean SQ · mean RQ",

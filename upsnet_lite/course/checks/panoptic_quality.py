@@ -1,66 +1,39 @@
-"""Exercise 1, panoptic quality: the visible checks, and the maps that each student works out by hand.
+"""Exercise 1, panoptic quality: the visible checks.
 
 Shapes   overlap (G + 1, P + 1) px, row 0 void, column 0 unknown     G true segments, P predicted ones
 """
 
-import random
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from upsnet_lite.course import variant
+from upsnet_lite.course.checks.panoptic_quality_maps import miscounted, my_maps, my_quality, pq_of
 from upsnet_lite.course.feedback import Mistake, agree, known_as, right, tried
 from upsnet_lite.datasets.shapes import categories
-from upsnet_lite.panoptic_quality import PanopticQuality
 from upsnet_lite.panoptic_quality import pairwise_iou as package_iou
-
-ID = {c.name: c.id for c in categories()}
-Answer = tuple[Tensor, list[dict]]  # panoptic ids (5, 5), their segments
 
 # ------------------------------------------------------------------------------------------------- part 1, by hand
 
 
-def my_maps(seed: int) -> dict[str, Answer]:
-    """The truth and the answer of one student."""
-    pick = random.Random(seed)
-    horizon, left, taken = pick.choice((1, 2)), pick.choice((1, 2)), pick.choice((1, 2, 3))
-    truth = torch.full((5, 5), 2)
-    truth[:horizon] = 1
-    answer = truth.clone()
-    answer[horizon - 1, :taken] = 2
-    truth[2:4, left : left + 2] = 3
-    columns = {"grown": (left, left + 3), "narrow": (left, left + 1), "moved": (left + 1, left + 3)}
-    first, last = columns[pick.choice(tuple(columns))]
-    answer[2:4, first:last] = 3
-    truth[4, : pick.choice((1, 2))] = 0
-    *segments, more = (dict(id=i, category_id=ID[n]) for i, n in enumerate(("sky", "grass", "ball", "star"), 1))
-    if pick.choice((True, False)):
-        truth[0, 4] = 4
-        return {"truth": (truth, [*segments, more]), "answer": (answer, segments)}
-    answer[0, 4] = 4
-    return {"truth": (truth, segments), "answer": (answer, [*segments, more])}
-
-
-def my_quality(seed: int):
-    """What the package says about a student's maps."""
-    maps = my_maps(seed)
-    quality = PanopticQuality(categories())
-    quality.update(*maps["answer"], *maps["truth"])
-    return quality.compute()
-
-
 def check_my_pq(my_pq: Callable, student: str) -> None:
-    found, q = my_pq(), my_quality(variant.seed(student))
+    seed = variant.seed(student)
+    found, q = my_pq(), my_quality(seed)
     occur = [c for c in q.per_class if c.tp + c.fp + c.fn]
-    total, matched, of_means = sum(c.pq for c in occur), sum(c.tp > 0 for c in occur), q.sq * q.rq / 100
+    total = sum(c.pq for c in occur)
     known = {
         "per cent is asked: 100 times what you have": q.pq / 100,
         "this is rounded: write the fractions and let Python divide": round(q.pq, 1),
-        "mean SQ · mean RQ is not the mean of SQ · RQ: multiply class by class, then take the mean": of_means,
-        f"{len(occur)} classes occur in one map or the other; the mean is over them, matched or not": total / matched,
-        f"the mean is over the {len(occur)} classes that occur, not over all {len(q.per_class)}": total
-        / len(q.per_class),
+        "mean SQ · mean RQ is not the mean of SQ · RQ: multiply class by class, then take the mean": q.sq * q.rq / 100,
+        **miscounted(my_maps(seed)),
+        "an IoU of exactly ½ is no match, but one FP and one FN": pq_of(my_maps(seed), least=0.499),
+        **{
+            f"the sum is right, but divide it by the number of classes that occur in one map or the other, matched or "
+            f"not; you divide by {n}": total / n
+            for n in range(1, len(q.per_class) + 1)
+            if n != len(occur)
+        },
     }
     variant.own(found, lambda seed: my_quality(seed).pq, student, "PQ of your maps", known_as(found, known))
     right("PQ of your maps, by hand")
@@ -75,11 +48,15 @@ def check_segment_ids(segment_ids: Callable) -> None:
     known = {
         "only the red is left: the sum was taken in bytes (uint8), in which 256 is 0; make the colours large integers "
         "first": red,
-        "the blue got lost: int16 ends at 32 767, and 65 536 · B needs more": red + 256 * green,
+        "the blue got lost: 65 536 · B is missing from your sum": red + 256 * green,
+        "int16 ends at 32 767, and 65 536 · B needs more: make the colours large integers": (
+            (red + 256 * green + 2**15) % 2**16 - 2**15
+        ),
         "red and blue are exchanged: red counts once, blue 65 536 times": 65536 * red + 256 * green + blue,
         "this is base 255; a byte has 256 values, 0 among them": red + 255 * green + 255**2 * blue,
     }
-    agree(segment_ids(rgb), red + 256 * green + 65536 * blue, "the id", known=known)
+    found = tried(segment_ids, rgb, on="a picture of 2 × 2 pixels, shape (2, 2, 3): the colours are its last axis")
+    agree(found, red + 256 * green + 65536 * blue, "the id", known=known)
     right("ids, also those that need three bytes")
 
 
@@ -106,8 +83,12 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
             both / (seen + answer - both)
         ),
         "every IoU below 1 is 0: // divides whole numbers, / gives fractions": both // (truth + judged - both),
+        "this is the table turned around: its rows are the true segments": package_iou(TABLE).T,
     }
-    agree(pairwise_iou(TABLE), package_iou(TABLE), "IoU", "true segment, predicted segment", known)
+    found = tried(
+        pairwise_iou, TABLE, on="4 true and 6 predicted segments (sizes of rows want the axes (G, 1), of columns (P,))"
+    )
+    agree(found, package_iou(TABLE), "IoU", "true segment, predicted segment", known)
     gone = torch.tensor([[0, 4], [0, 0]])  # a true segment without pixels; a predicted one that lies on void alone
     if pairwise_iou(gone).isnan().any():
         raise Mistake("where the union is empty your IoU is nan (0 / 0); it must be 0: let no union be smaller than 1")
@@ -119,12 +100,12 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
 
 
 def check_match(match: Callable) -> None:
-    pairs = {(0, 1): 0.5, (1, 2): 0.75, (2, 3): 0.7, (3, 0): 0.8, (4, 4): 0.9, (5, 5): 0.6}
-    iou = torch.zeros(6, 6)
+    pairs = {(0, 1): 0.5, (1, 2): 0.75, (2, 3): 0.7, (3, 0): 0.8, (4, 4): 0.9, (5, 5): 0.6, (6, 6): 0.4}
+    iou = torch.zeros(7, 7)
     for pair, value in pairs.items():
         iou[pair] = value
-    gt_class, pred_class = torch.tensor([0, 6, 7, 10, 6, 7]), torch.tensor([10, 0, 6, 7, 6, 8])
-    crowd = torch.tensor([False, False, False, True, False, False])
+    gt_class, pred_class = torch.tensor([0, 6, 7, 10, 6, 7, 9]), torch.tensor([10, 0, 6, 7, 6, 8, 9])
+    crowd = torch.arange(7) == 3
     same_class = gt_class[:, None] == pred_class
     expected = (iou > 0.5) & same_class & ~crowd[:, None]
     by_place = "the classes were compared place by place; gt_class[:, None] == pred_class compares each with each"
@@ -132,10 +113,18 @@ def check_match(match: Callable) -> None:
         by_place: (iou > 0.5) & (gt_class == pred_class) & ~crowd[:, None],
         "`crowd` is about the true segments, the rows: ~crowd[:, None], not ~crowd": (iou > 0.5) & same_class & ~crowd,
     }
-    found = match(iou, gt_class, pred_class, crowd)
+    try:
+        found = match(iou, gt_class, pred_class, crowd)
+    except RuntimeError as error:  # torch's NotImplementedError among them
+        if "bitwise" not in str(error):
+            raise
+        raise Mistake(
+            "& binds more tightly than > and ==: put each comparison in brackets, (iou > 0.5) & (...)"
+        ) from None
     if mistake := known_as(found, known):
         raise Mistake(mistake)
     for pair, mistake in (
+        ((6, 6), "an IoU of 0.4 was matched: to be the best of its row is not enough, it must be > 0.5"),
         ((0, 1), "an IoU of exactly 0.5 is no match: at ≥ a segment could have two; the rule is > 0.5"),
         ((5, 5), "a segment of class 7 was matched with one of class 8: a match needs the same class"),
         ((3, 0), "a crowd was matched: a crowd is no object, it can neither be found nor missed"),
@@ -143,7 +132,7 @@ def check_match(match: Callable) -> None:
         if found[pair]:
             raise Mistake(mistake)
     agree(found, expected, "match", "true segment, predicted segment")
-    wide = tried(match, iou[:, :4], gt_class, pred_class[:4], crowd, on="6 true and 4 predicted segments")
+    wide = tried(match, iou[:, :4], gt_class, pred_class[:4], crowd, on="7 true and 4 predicted segments")
     agree(wide, expected[:, :4], "match", "true segment, predicted segment")
     right("matches")
 
@@ -152,24 +141,26 @@ def check_match(match: Callable) -> None:
 
 
 def check_excused(excused: Callable) -> None:
-    # rows: void, grass, a crowd of fish, one fish
+    # rows: void, grass, a crowd of fish, one fish, one star
     columns = {
-        "a fish with 3 of its 5 px on the crowd of fish": ("fish", (0, 2, 3, 0), True),
+        "a fish with 3 of its 5 px on the crowd of fish": ("fish", (0, 2, 3, 0, 0), True),
         "a star with all of its 3 px on the crowd of fish (excused is only who has the crowd's class)": (
-            "star", (0, 0, 3, 0), False),
+            "star", (0, 0, 3, 0, 0), False),
         "a crate with 2 of its 5 px on void (a predicted segment's size counts all its pixels)": (
-            "crate", (2, 3, 0, 0), False),
-        "a crate with 1 of its 2 px on void (exactly half is not more than half)": ("crate", (1, 1, 0, 0), False),
-        "a crate with 2 of its 3 px on void": ("crate", (2, 1, 0, 0), True),
+            "crate", (2, 3, 0, 0, 0), False),
+        "a crate with 1 of its 2 px on void (exactly half is not more than half)": ("crate", (1, 1, 0, 0, 0), False),
+        "a crate with 2 of its 3 px on void": ("crate", (2, 1, 0, 0, 0), True),
         "a fish with 2 px on void, 2 on the crowd of fish and 3 on grass (void and crowd count together)": (
-            "fish", (2, 3, 2, 0), True),
-        "a fish on a true fish (which is no crowd)": ("fish", (0, 0, 0, 4), False),
+            "fish", (2, 3, 2, 0, 0), True),
+        "a fish on a true fish (which is no crowd)": ("fish", (0, 0, 0, 4, 0), False),
+        "a star with 6 of its 10 px on void, which matches the true star that it covers (matched or not)": (
+            "star", (6, 0, 0, 0, 4), True),
     }  # fmt: skip
-    pixels = torch.tensor([[0] * 4, *(px for _, px, _ in columns.values())]).T
+    pixels = torch.tensor([[0] * 5, *(px for _, px, _ in columns.values())]).T
     of_class = {c.name: i for i, c in enumerate(categories())}
-    gt_class = torch.tensor([of_class["grass"], of_class["fish"], of_class["fish"]])
+    gt_class = torch.tensor([of_class[name] for name in ("grass", "fish", "fish", "star")])
     pred_class = torch.tensor([of_class[name] for name, _, _ in columns.values()])
-    found = excused(pixels, gt_class, pred_class, torch.tensor([False, True, False]))
+    found = excused(pixels, gt_class, pred_class, torch.arange(4) == 1)
     for (what, (_, _, expected)), is_excused in zip(columns.items(), found.tolist(), strict=True):
         if is_excused != expected:
             raise Mistake(f"{what} is {'excused' if expected else 'not excused'}; yours says the opposite")
@@ -178,63 +169,97 @@ def check_excused(excused: Callable) -> None:
 
 # ------------------------------------------------------------------------------------------------- part 6, quality
 
-# Class 0, 1, 2: IoU of its matches, TP, FP, FN. Class 0 has an excused segment, class 3 a crowd alone, class 4 nothing.
-COUNTS = ((0.9, 1, 0, 0), (0.6, 1, 1, 2), (0.0, 0, 1, 0))
+# IoU of the matches, TP, FP, FN of the classes that occur. Class 0 has an excused segment with a match, too; class 3
+# has a crowd alone, class 5 nothing. One class has FP alone and two have FN alone: what is left out can be told apart.
+COUNTS = {
+    0: (0.9, 1, 0, 1),
+    1: (0.6, 1, 1, 2),
+    2: (0.0, 0, 1, 0),
+    4: (0.0, 0, 0, 1),
+    6: (0.0, 0, 0, 1),
+    7: (0.7, 1, 0, 0),
+}
 
 
 def figures(*counts: tuple, half: float = 0.5, found: Callable = lambda tp, fp, fn: tp) -> Tensor:
-    """PQ, SQ, RQ of each class (C, 3) in per cent. half and found: what the wrong variants take for ½ and TP."""
+    """Mean PQ, SQ, RQ of classes in per cent (3,). half and found: what the wrong variants take for ½ and TP."""
     rows = []
     for iou, *n in counts:
         sq, rq = iou / (found(*n) or 1), n[0] / (n[0] + half * (n[1] + n[2]))
         rows.append((100 * sq * rq, 100 * sq, 100 * rq))
-    return torch.tensor(rows)
+    return torch.tensor(rows).mean(0)
+
+
+def but(changed: dict[int, tuple]) -> Tensor:
+    """`figures` of all classes, some of them with other counts; () leaves a class out."""
+    return figures(*filter(None, (COUNTS | changed).values()))
 
 
 def check_quality(quality: Callable) -> None:
-    gt_class, pred_class = torch.tensor([0, 1, 1, 1, 3]), torch.tensor([0, 1, 1, 2, 0])
-    crowd = torch.tensor([False, False, False, False, True])
-    excused = torch.tensor([True, False, False, False, True])  # the first has a match, too
-    iou = torch.diag(torch.tensor([0.9, 0.6, 0.2, 0.0, 0.7]))
-    match = torch.diag(torch.tensor([True, True, False, False, False]))
-    rows = figures(*COUNTS)
-    _, sq, rq = rows.mean(0)
+    gt_class, pred_class = torch.tensor([0, 0, 1, 1, 1, 3, 4, 6, 7]), torch.tensor([0, 1, 1, 2, 0, 7])
+    crowd, excused = torch.arange(9) == 5, torch.tensor([True, False, False, False, True, False])
+    iou, match = torch.zeros(9, 6), torch.zeros(9, 6, dtype=torch.bool)
+    match[0, 0] = match[2, 1] = match[8, 5] = True
+    iou[0, 0], iou[2, 1], iou[3, 2], iou[5, 4], iou[8, 5] = 0.9, 0.6, 0.2, 0.7, 0.7
+    expected, crowd_missed = figures(*COUNTS.values()), {3: (0, 0, 0, 1)}
+    _, sq, rq = expected
+    together = figures(tuple(map(sum, zip(*COUNTS.values(), strict=True))))
+    nan = torch.full((3,), torch.nan)
+    guard = "a class without a match has TP = 0: its SQ is 0, not 0 / 0"
     known = {
-        "per cent is asked: 100 times what you have": rows.mean(0) / 100,
-        "the mean was taken over all 5 classes; it is over those that have any TP, FP or FN": rows.sum(0) / 5,
-        "the mean was taken over the classes that have a match; one with FP or FN alone counts too": rows[:2].mean(0),
+        "per cent is asked: 100 times what you have": expected / 100,
+        "the mean was taken over all 8 classes; it is over those that have any TP, FP or FN": expected * 6 / 8,
+        "the mean was taken over the classes that have a match; one with FP or FN alone counts too": (
+            but({2: (), 4: (), 6: ()})
+        ),
+        "the mean was taken over the classes of the truth; one that only the answer has (FP) counts too": but({2: ()}),
+        "the mean was taken over the classes of the answer; one that only the truth has (FN) counts too": (
+            but({4: (), 6: ()})
+        ),
+        "the last class is missing: the classes are 0 ... num_classes - 1, as range(num_classes) gives them": (
+            but({7: ()})
+        ),
+        "class 0 is missing: the classes are 0 ... num_classes - 1": but({0: ()}),
         "this PQ is mean SQ · mean RQ; multiply class by class, then take the mean": torch.stack(
             (sq * rq / 100, sq, rq)
         ),
-        "all classes were thrown together; PQ is computed class by class, then averaged": (
-            figures(tuple(map(sum, zip(*COUNTS, strict=True))))[0]
-        ),
-        "the crowd was counted as missed: it is no FN": figures(*COUNTS, (0, 0, 0, 1)).mean(0),
-        "the excused segment was counted: it is no FP": figures((0.9, 1, 1, 0), *COUNTS[1:]).mean(0),
+        "all classes were thrown together; PQ is computed class by class, then averaged": together,
+        "a class of which there is a crowd alone was counted: a crowd is no FN, and a class without TP, FP and FN is "
+        "in no mean": but(crowd_missed),
+        "the excused segment was counted: it is no FP": but({0: (0.9, 1, 1, 1)}),
         "the crowd was counted as FN and the excused segment as FP: they are neither": (
-            figures((0.9, 1, 1, 0), *COUNTS[1:], (0, 0, 0, 1)).mean(0)
+            but({0: (0.9, 1, 1, 1)} | crowd_missed)
         ),
-        "the order is PQ, SQ, RQ": rows.mean(0)[[1, 2, 0]],
-        "a matched prediction was counted as FP, too: FP are those without a match": figures(
-            COUNTS[0], (0.6, 1, 2, 2), COUNTS[2]
-        ).mean(0),
-        "an excused prediction with a match was taken off FP twice: FP are neither matched nor excused": figures(
-            (0.9, 1, -1, 0), *COUNTS[1:]
-        ).mean(0),
-        "an excused prediction with a match was taken off FP twice, and its class got lost: FP are neither matched nor "
-        "excused": figures(*COUNTS[1:]).mean(0),
-        "FP and FN count half: TP / (TP + ½ FP + ½ FN)": figures(*COUNTS, half=1).mean(0),
+        "the order is PQ, SQ, RQ": expected[[1, 2, 0]],
+        "a matched prediction was counted as FP, too: FP are those without a match": (
+            but({1: (0.6, 1, 2, 2), 7: (0.7, 1, 1, 0)})
+        ),
+        "a true segment with a match was counted as FN, too: FN are those without a match": (
+            but({0: (0.9, 1, 0, 2), 1: (0.6, 1, 1, 3), 7: (0.7, 1, 0, 1)})
+        ),
+        "an excused prediction with a match was taken off FP twice: FP are neither matched nor excused": (
+            but({0: (0.9, 1, -1, 1)})
+        ),
+        "the match of an excused prediction was left out: excused or not, a match is a TP": but({0: (0.0, 0, 0, 1)}),
+        "FP and FN count half: TP / (TP + ½ FP + ½ FN)": figures(*COUNTS.values(), half=1),
         "your SQ divides by TP + FP + FN: SQ is the mean over the matches alone": (
-            figures(*COUNTS, found=lambda *n: sum(n)).mean(0)
+            figures(*COUNTS.values(), found=lambda *n: sum(n))
         ),
-        "your SQ sums every IoU of the class; only those of the matches count": (
-            figures(COUNTS[0], (0.8, 1, 1, 2), COUNTS[2]).mean(0)
+        "your SQ sums every IoU of the class; only those of the matches count": but({1: (0.8, 1, 1, 2)}),
+        "your SQ is that of all matches together; each class has its own": (
+            torch.stack((rq * together[1] / 100, together[1], rq))
         ),
+        guard: torch.where(torch.tensor([True, True, False]), nan, expected),
+        f"{guard} (and nan spreads into every mean)": nan,
     }
-    agree(
-        quality(iou, match, excused, gt_class, pred_class, crowd, 5), rows.mean(0), "mean PQ, SQ, RQ", "figure", known
-    )
+    given = (iou, match, excused, gt_class, pred_class, crowd, 8)
+    try:
+        found = quality(*given)
+    except ZeroDivisionError:
+        raise Mistake(f"{guard}: divide by max(tp, 1)") from None
+    agree(found, expected, "mean PQ, SQ, RQ", "figure", known)
     none, index = torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
-    empty = quality(torch.zeros(0, 0), none.view(0, 0), none, index, index, none, 5)
-    agree(empty, torch.full((3,), torch.nan), "the figures where no class occurs", "figure")
+    where = "a picture in which no class occurs (nan three times is wanted)"
+    empty = tried(quality, torch.zeros(0, 0), none.view(0, 0), none, index, index, none, 5, on=where)
+    agree(empty, nan, f"the figures of {where}", "figure")
     right("PQ, SQ and RQ")
