@@ -100,14 +100,14 @@ def oracle_table(rows: Sequence[tuple[Sequence[str], Mapping[str, Number]]], tit
 
 @styled
 def difference_chart(rows: Mapping[str, tuple[Number, Number, Number]], title: str, note: str = "") -> Picture:
-    """A dot for each difference in PQ and a bar for where it may lie; 0 is a line. rows: name -> (value, low, high)."""
+    """A dot for each difference in PQ and a line with ends for where it may lie; 0 is a line. rows: name -> (value, low, high)."""
     tall = 0.72 + 0.32 * len(rows)
     figure = Picture(WIDTH * 0.8, tall)
     heading(figure, title, note)
     axes = figure.add_axes((0.34, 0.3 / tall, 0.41, 0.32 * len(rows) / tall))
     for at, (name, (value, low, high)) in enumerate(rows.items()):
-        axes.plot([low, high], [at, at], color=RUNS[0], lw=5, alpha=0.35, solid_capstyle="butt")
-        axes.plot(value, at, "o", ms=6, color=RUNS[0])
+        axes.plot([low, high], [at, at], "|-", color=RUNS[0], lw=1.6, ms=11, mew=1.6)  # ends that no dot hides
+        axes.plot(value, at, "o", ms=4.5, color=RUNS[0])
         text = f"{value:+.1f}  ({low:+.1f} … {high:+.1f})"
         for side, told, ha in ((0, name, "right"), (1, text, "left")):  # beside the bars: no line strikes out a sign
             place = (8 if side else -8, 0)

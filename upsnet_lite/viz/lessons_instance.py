@@ -30,11 +30,11 @@ def show_box_sets(
     figure, axes, _ = panels(len(sets), columns, pixels.shape[0] / pixels.shape[1], title, largest=3.0)
     for ax, (name, boxes) in zip(axes, sets.items(), strict=True):
         draw_pixels(ax, np.rint(0.55 * pixels + 0.45 * 255).astype(np.uint8), name, f"{len(array(boxes))}")
+        if truth is not None:  # wider than the boxes and below them: neither hides the other
+            _draw(ax, truth, ec=INK, lw=3.2, ls=(0, (1.7, 0.9)))
         count = len(array(boxes))
         look = dict(lw=1.8) if count < 12 else dict(lw=1.0, alpha=0.8) if count < 100 else dict(lw=0.7, alpha=0.3)
         _draw(ax, boxes, ec=RUNS[0], **look)
-        if truth is not None:
-            _draw(ax, truth, ec=INK, lw=1.8, ls=(0, (3, 1.5)))
     counts = listed([f"{n} {len(array(b))}" for n, b in sets.items()])
     figure.alt_text = f"{title} over the picture: {counts}" + ("; true boxes dashed." if truth is not None else ".")
     return figure
