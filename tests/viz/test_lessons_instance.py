@@ -16,7 +16,7 @@ def test_box_sets_show_every_box_and_the_truth_on_each_panel():
     boxes = torch.tensor([[4.0, 5, 10, 9], [-3, 0, 8, 30]])
     truth = torch.tensor([[1.0, 1, 2, 3]])
     figure = show_box_sets(torch.rand(3, 24, 32), {"two": boxes, "none": boxes[:0]}, truth)
-    assert frames(figure.axes[0]) == [(3.5, 4.5, 6, 4), (-3.5, -0.5, 11, 30), (0.5, 0.5, 1, 2)]
+    assert frames(figure.axes[0]) == [(0.5, 0.5, 1, 2), (3.5, 4.5, 6, 4), (-3.5, -0.5, 11, 30)]
     assert frames(figure.axes[1]) == [(0.5, 0.5, 1, 2)]
     assert "two 2 and none 0; true boxes dashed" in figure.alt_text
 
