@@ -3,14 +3,9 @@
 Each lesson is run once in a real JupyterLab. The expected words come from the same functions, called here.
 """
 
-import io
-import json
-from urllib.request import Request, urlopen
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from upsnet_lite import load
 from upsnet_lite.datasets.coco_panoptic import CocoPanoptic
@@ -21,59 +16,11 @@ from upsnet_lite.viz.play_semantic import words as tap_words
 from upsnet_lite.viz.play_task import edit, judge, play_pq
 from upsnet_lite.viz.play_task import words as pq_words
 
-from .lab import ROOT, open_lesson, output, run_all
+from .form import Form, pixels, write_notebook
+from .lab import ROOT, open_lesson, run_all
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=30_000)  # a busy machine is no failure
-BYTES = "img => fetch(img.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)))"
-
-
-class Form:
-    """A `Play` in the page: its controls by name, its picture and its words."""
-
-    def __init__(self, page, source: str) -> None:
-        self.page, self.area = page, output(page, source).last
-        self.text, self.picture = self.area.locator(".upsnet-text"), self.area.locator(".upsnet-live img")
-        self.area.scroll_into_view_if_needed()
-        expect(self.text).not_to_be_empty()
-
-    def control(self, name: str):
-        label = self.page.locator(".widget-label", has_text=name)
-        return self.area.locator(".jupyter-widgets.widget-inline-hbox", has=label).first
-
-    def handle(self, name: str):
-        return self.control(name).locator(".noUi-handle")
-
-    def press(self, name: str, key: str, times: int = 1) -> None:
-        self.handle(name).focus()
-        for _ in range(times):
-            self.page.keyboard.press(key)
-
-    def drag(self, name: str, share: float, steps: int = 10) -> None:
-        """The handle to this share of its track, by mouse."""
-        self.handle(name).scroll_into_view_if_needed()
-        knob, track = self.handle(name).bounding_box(), self.control(name).locator(".noUi-target").bounding_box()
-        y = knob["y"] + knob["height"] / 2
-        self.page.mouse.move(knob["x"] + knob["width"] / 2, y)
-        self.page.mouse.down()
-        self.page.mouse.move(track["x"] + share * track["width"], y, steps=steps)
-        self.page.mouse.up()
-
-    def value(self, name: str) -> float:
-        return float(self.control(name).locator(".widget-readout").inner_text().replace("−", "-"))
-
-    def choose(self, name: str, label: str) -> None:
-        self.control(name).locator("select").select_option(label=label)
-
-    def reset(self) -> None:
-        self.area.get_by_role("button", name="reset").click()
-
-    def png(self) -> bytes:
-        return bytes(self.picture.evaluate(BYTES))
-
-
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -278,12 +225,7 @@ play(draw, number=slider("number", 0, 100, 0))"""
 
 @pytest.fixture(scope="module")
 def slow(lab, jupyter):
-    cell = dict(cell_type="code", id="slow", metadata={}, source=SLOW, outputs=[], execution_count=None)
-    kernel = dict(kernelspec=dict(name="python3", display_name="Python 3"))
-    book = dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)
-    head = {"Authorization": f"token {jupyter.token}", "Content-Type": "application/json"}
-    body = json.dumps(dict(type="notebook", content=book)).encode()
-    urlopen(Request(f"{jupyter.url}/api/contents/notebooks/slow.ipynb", body, head, method="PUT")).close()
+    write_notebook(jupyter, "slow", SLOW)
     open_lesson(lab, "slow")
     run_all(lab)
     return Form(lab, "play(draw")

@@ -53,8 +53,8 @@ WRONG = [
     bilinear("r > 0", "belong to the map", ("(r >= 0)", "(r > 0)"), ("(c >= 0)", "(c > 0)")),
     bilinear("r <= H", "are outside", ("r < height", "r <= height"), ("c < width", "c <= width")),
     bilinear("a place outside is 0", "not the whole place",
-             ("    return out", "    on_map = (row == row.clamp(0, height - 1)) & (column == column.clamp(0, width - 1))\n"
-              "    return out * on_map")),
+             ("    return out", "    at = row.clamp(0, height - 1), column.clamp(0, width - 1)\n"
+              "    return out * (row == at[0]) * (column == at[1])")),
     bilinear("lesson 03 without its first clamp", "at row -3, column 2 at channel 0: 42, expected 0",
              ("    height, width = x.shape[1:]", "    height, width = x.shape[1:]\n    x = F.pad(x, (1, 1, 1, 1))\n"
               "    row, column = (row + 1).clamp(max=height + 1), (column + 1).clamp(max=width + 1)"),
