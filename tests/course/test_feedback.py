@@ -40,7 +40,7 @@ def said(function, *arguments, **named) -> str:
             "was called with x shape (2, 5), float32, expected shape (N, 4), a tensor of float",
         ),
         ((2, 4), (3,), (1, 1), None, "was called with classes shape (3,), int64, expected " + INTS),
-        ((2, 4), (2,), [1, 1], None, "was called with size a list of 2, expected tuple[int, int]"),
+        ((2, 4), (2,), [1, 1], None, "was called with size a list of 2, expected a tuple of 2, (a, b)"),
         ((2, 4), (2,), (1, 1), None, "returned None (is a return missing?), expected " + RESULT),
         ((2, 4), (2,), (1, 1), (2, 4), "returned shape (2, 4), float32, expected " + RESULT),
         ((2, 4), (2,), (1, 1), (3, 8), "returned shape (3, 8), float32, expected " + RESULT),

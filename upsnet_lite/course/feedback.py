@@ -9,17 +9,22 @@ import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from traceback import extract_tb
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import AbstractArray, jaxtyped
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # rounding is no mistake
 
 
 class Mistake(AssertionError):
     """One line: what is wrong, where, and where it is known what was probably done."""
+
+
+class Misfit(Mistake):
+    """A shape or dtype is wrong."""
 
 
 # ------------------------------------------------------------------------------------------------------- shapes
@@ -45,11 +50,11 @@ def shaped(function: Callable) -> Callable:
         with jaxtyped("context"):
             for name, value in bound.arguments.items():
                 if not is_bearable(value, hints.get(name, Any), conf=tower):
-                    raise Mistake(_misfit(value, hints[name], f"{function.__name__} was called with {name}", sizes))
+                    raise Misfit(_misfit(value, hints[name], f"{function.__name__} was called with {name}", sizes))
                 _bind(value, hints.get(name, Any), sizes)
             found = function(*args, **kwargs)
             if not is_bearable(found, hints.get("return", Any), conf=tower):
-                raise Mistake(_misfit(found, hints["return"], f"{function.__name__} returned", sizes))
+                raise Misfit(_misfit(found, hints["return"], f"{function.__name__} returned", sizes))
         return found
 
     return checked
@@ -67,7 +72,26 @@ def _bind(value: Any, hint: Any, sizes: dict[str, int]) -> None:
 
 
 def _misfit(value: Any, hint: Any, what: str, sizes: Mapping[str, int]) -> str:
-    return f"{what} {described(value)}, expected {_array(hint, sizes) if _is_array(hint) else _name(hint)}"
+    parts = get_args(hint) if get_origin(hint) is tuple else ()
+    if not parts:
+        return f"{what} {described(value)}, expected {_array(hint, sizes) if _is_array(hint) else _name(hint)}"
+    if not isinstance(value, tuple) or len(value) != len(parts):
+        names = ", ".join("abcdefgh"[: len(parts)])
+        return f"{what} {described(value)}, expected a tuple of {len(parts)}, ({names})"
+    wrong = (n for n, pair in enumerate(zip(value, parts, strict=True)) if not _fits(*pair, sizes))
+    n = next(wrong, 0)
+    return _misfit(value[n], parts[n], f"{what} {len(parts)} values, of which number {n + 1} is", sizes)
+
+
+def _fits(value: Any, hint: Any, sizes: Mapping[str, int]) -> bool:
+    """Whether one value of a tuple does: its kind and number of dimensions, and those of its sizes that are known."""
+    from beartype import BeartypeConf
+    from beartype.door import is_bearable
+
+    names = hint.dim_str.split() if _is_array(hint) else []
+    return is_bearable(value, hint, conf=BeartypeConf(is_pep484_tower=True)) and all(
+        sizes.get(name, size) == size for name, size in zip(names, getattr(value, "shape", ()), strict=False)
+    )
 
 
 def _array(wanted: Any, sizes: Mapping[str, int]) -> str:
@@ -175,15 +199,28 @@ def tried(function: Callable, *args: Any, on: str) -> Any:
     """function(*args); an error becomes a Mistake that says on which input, as `no instance at all`."""
     try:
         return function(*args)
-    except NotImplementedError:
+    except Misfit as error:
+        raise Misfit(f"{error}; it was called with {on}") from None
+    except (Mistake, NotImplementedError):
         raise
-    except Mistake as mistake:
-        raise Mistake(f"{mistake}; it was called with {on}") from None
     except Exception as error:  # whatever a learner's code can raise
         text = " ".join(str(error).split())
         raise Mistake(
             f"{getattr(function, '__name__', 'the function')} fails on {on}: {type(error).__name__}: {text}"
         ) from error
+
+
+class Without(TorchDispatchMode):
+    """While it is entered, an operator of `told` raises a Mistake with its text: {"aten::grid_sampler_2d": "..."}."""
+
+    def __init__(self, told: Mapping[str, str]) -> None:
+        super().__init__()
+        self.told = told
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if text := self.told.get(function._schema.name):
+            raise Mistake(text)
+        return function(*args, **kwargs or {})
 
 
 def one_line(error: BaseException) -> str:

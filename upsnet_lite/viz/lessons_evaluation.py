@@ -100,7 +100,7 @@ def oracle_table(rows: Sequence[tuple[Sequence[str], Mapping[str, Number]]], tit
 
 @styled
 def difference_chart(rows: Mapping[str, tuple[Number, Number, Number]], title: str, note: str = "") -> Picture:
-    """A dot for each difference in PQ and a line with ends for where it may lie; 0 is a line. rows: name -> (value, low, high)."""
+    """A dot for each difference in PQ, a bar for where it may lie, a line at 0. rows: name -> (value, low, high)."""
     tall = 0.72 + 0.32 * len(rows)
     figure = Picture(WIDTH * 0.8, tall)
     heading(figure, title, note)

@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from upsnet_lite.course.feedback import Mistake, agree, known_as, right, same
+from upsnet_lite.course.feedback import Mistake, Without, agree, known_as, right, same
+
+READY = {
+    "aten::grid_sampler_2d": "F.grid_sample does it all: write the four pixels and their weights down by hand",
+    "torchvision::deform_conv2d": "torchvision's deform_conv2d does it all: build it from `taps` and `bilinear`",
+}
+LAST = "the last row and column belong to the map: they are inside, < height and < width"
 
 # ------------------------------------------------------------------------------------------------- part 1, bilinear
 
@@ -16,11 +22,11 @@ from upsnet_lite.course.feedback import Mistake, agree, known_as, right, same
 def pixel(x: Tensor, row: Tensor, column: Tensor, outside: str = "zero") -> Tensor:
     """x at whole places (C, P), 0 outside of the map.
 
-    outside: a wrong variant: "repeat" the border, "wrap" around, one row and column too many at the end ("late") or too
-    few at the start ("early").
+    outside: a wrong variant: "repeat" the border, "wrap" around, count a row and column too many at the end ("late"),
+    or leave out the last ("short") or the first ("early").
     """
     height, width = x.shape[1:]
-    first, last = int(outside == "early"), int(outside != "late")
+    first, last = int(outside == "early"), 1 + (outside == "short") - (outside == "late")
     within = (row >= first) & (row <= height - last) & (column >= first) & (column <= width - last)
     if outside == "wrap":  # a negative index counts from the end
         near = (row >= -height) & (row < height) & (column >= -width) & (column < width)
@@ -49,21 +55,29 @@ def example() -> Tensor:
 def agree_at(
     found: Tensor, expected: Tensor, row: Tensor, column: Tensor, what: str, known: Mapping[str, Tensor]
 ) -> None:
-    """Values (C, P) agree, place by place: "the value at row 1.25, column 2.5 in channel 0: 12, expected 15"."""
+    """Values (C, P) agree, place by place: "the value at row 1.25, column 2.5, channel 0: 12, expected 15"."""
     if found.shape != expected.shape or known_as(found, known):
         agree(found, expected, what, "channel, place", known)
     for i, (r, c) in enumerate(zip(row.tolist(), column.tolist(), strict=True)):
-        agree(found[:, i], expected[:, i], f"{what} at row {r:g}, column {c:g}", "channel")
+        for channel, (a, b) in enumerate(zip(found[:, i], expected[:, i], strict=True)):
+            agree(a, b, f"{what} at row {r:g}, column {c:g}, channel {channel}")
 
 
 def check_bilinear(bilinear: Callable) -> None:
-    check_inside(bilinear)
-    check_outside(bilinear)
-    places = [torch.tensor([0.25, -0.5], dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    with Without(READY):
+        check_inside(bilinear)
+        check_outside(bilinear)
     x = example().double().requires_grad_()
-    found = bilinear(x, *places)
+    row, column = (torch.tensor([0.25, -0.5], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    found = bilinear(x, row, column)
     same_dtype(found, "x")
-    reached(found, {"x": x, "row": places[0], "column": places[1]})
+    reached(found, {"x": x, "row": row, "column": column})
+    row, column = (torch.tensor([1.0], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    if not all(g.any() for g in torch.autograd.grad(bilinear(x, row, column).sum(), (row, column))):
+        raise Mistake(
+            "at whole rows and columns the place gets no gradient, and offsets that begin at 0 would never learn: the "
+            "second neighbour is r0 + 1, also where its weight dr is 0, and not ceil(r)"
+        )
     right("bilinear, inside and outside")
 
 
@@ -82,6 +96,11 @@ def check_inside(bilinear: Callable) -> None:
         f"{weights} (here those by row)": sampled(x, up + 1 - dr, column),
         f"{weights} (here those by column)": sampled(x, row, left + 1 - dc),
         "dr and dc are exchanged: dr mixes the two rows, dc the two columns": sampled(x, up + dc, left + dr),
+        "dr was taken for both axes: dr mixes the two rows, dc the two columns": sampled(x, row, left + dr),
+        "dc was taken for both axes: dr mixes the two rows, dc the two columns": sampled(x, up + dc, column),
+        "the weights by column are missing: 1 − dc and dc": sampled(x, row, left) + sampled(x, row, left + 1),
+        "the weights by row are missing: 1 − dr and dr": sampled(x, up, column) + sampled(x, up + 1, column),
+        LAST: sampled(x, row, column, outside="short"),
         "these are the values half a pixel further up and left: here a pixel's place is its middle": sampled(
             x, row - 0.5, column - 0.5
         ),
@@ -105,7 +124,8 @@ def check_outside(bilinear: Callable) -> None:
     except (IndexError, RuntimeError) as error:
         raise Mistake(
             f"a place outside of the map, or one whose neighbours are, ends in {type(error).__name__}: {error}; "
-            "read some valid pixel there and give it the weight 0, or frame the map with zeros"
+            "read some valid pixel there and give it the weight 0, or frame the map with zeros (are height and width "
+            "exchanged? x.shape is (C, H, W))"
         ) from None
     expected = sampled(x, row, column)
     on_map = (row >= 0) & (row <= 4) & (column >= 0) & (column <= 5)
@@ -123,6 +143,10 @@ def check_outside(bilinear: Callable) -> None:
             expected * on_map
         ),
         "row H and column W are outside: the last ones are H − 1 and W − 1": sampled(x, row, column, outside="late"),
+        LAST: sampled(x, row, column, outside="short"),
+        "the weights were made to add up to 1 without the pixels outside; these are 0, and keep their weights": (
+            (expected / sampled(torch.ones_like(x), row, column)).nan_to_num(0)
+        ),
         "row 0 and column 0 belong to the map: they are inside, >= 0 and not > 0": sampled(
             x, row, column, outside="early"
         ),
@@ -214,8 +238,10 @@ def wrong_slopes(x: Tensor, row: Tensor, column: Tensor, expected: Tensor) -> di
         "this is the step from the place itself to one pixel on; the slope is that between the pixels around it": (
             torch.stack((sampled(x, row + 1, column), sampled(x, row, column + 1))) - sampled(x, row, column)
         ),
-        "this is a step of a pixel around the place; the slope is that between the two pixels around it": around(0.5),
-        "this is a step of two pixels around the place; the slope is that between the two pixels around it": (
+        "this is the difference over half a pixel to each side; the slope is that between the pixels around": (
+            around(0.5)
+        ),
+        "this is the difference over a whole pixel to each side; the slope is that between the pixels around": (
             around(1.0)
         ),
         "outside of the map there is 0, here too; yours repeats the border": steps(row, column, "repeat"),

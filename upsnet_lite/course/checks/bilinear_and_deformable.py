@@ -11,8 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsnet_lite.course.checks.bilinear import check_bilinear, check_bilinear_gradient, reached, same_dtype, sampled
-from upsnet_lite.course.feedback import Mistake, agree, one_line, right, tried
+from upsnet_lite.course.checks.bilinear import (
+    READY,
+    check_bilinear,
+    check_bilinear_gradient,
+    reached,
+    same_dtype,
+    sampled,
+)
+from upsnet_lite.course.feedback import Mistake, Without, agree, one_line, right, tried
 from upsnet_lite.deform_conv import deform_conv2d, tap_places
 
 __all__ = ["check_bilinear", "check_bilinear_gradient", "check_deform_conv", "check_taps"]
@@ -20,13 +27,13 @@ __all__ = ["check_bilinear", "check_bilinear_gradient", "check_deform_conv", "ch
 # ------------------------------------------------------------------------------------------------- part 3, taps
 
 
-def places(offset: Tensor, first: int = -1, by_column: bool = False) -> tuple[Tensor, Tensor]:
-    """Where the nine taps of each pixel fall (9, H, W). first, by_column: wrong variants."""
+def places(offset: Tensor, by_column: bool = False) -> tuple[Tensor, Tensor]:
+    """Where the nine taps of each pixel fall (9, H, W). by_column: a wrong variant."""
     _, height, width = offset.shape
     k = torch.arange(9)[:, None, None]
     down, across = (k % 3, k // 3) if by_column else (k // 3, k % 3)
-    rows = torch.arange(height)[:, None] + down + first + offset[0::2]
-    return rows, torch.arange(width) + across + first + offset[1::2]
+    rows = torch.arange(height)[:, None] + down - 1 + offset[0::2]
+    return rows, torch.arange(width) + across - 1 + offset[1::2]
 
 
 def agree_both(
@@ -42,28 +49,32 @@ def check_taps(taps: Callable) -> None:
     offset[0, 1, 2] = 5
     in_halves = torch.stack((offset[:9], offset[9:]), 1).flatten(0, 1)
     swapped = offset.view(9, 2, 2, 3).flip(1).reshape(18, 2, 3)
+    own = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij"))[:, None]  # each pixel's place
+    right_places, moves = torch.stack(places(offset)), torch.stack((offset[0::2], offset[1::2]))
+    last = torch.tensor([1, 2])[:, None, None, None]
     known = {
         "Δrow and Δcolumn are exchanged: of each pair the row comes first": torch.stack(places(swapped)),
         "the 18 offsets were read as nine rows and then nine columns; they come in pairs, tap after tap": (
             torch.stack(places(in_halves))
         ),
-        "the middle tap must stand on the pixel itself: the steps are −1, 0, 1, not 0, 1, 2": torch.stack(
-            places(offset, 0)
-        ),
+        "the middle tap must stand on the pixel itself: the steps are −1, 0, 1, not 0, 1, 2": right_places + 1,
         "tap 1 stands below tap 0; the taps run along the rows: k // 3 goes down, k % 3 across": (
             torch.stack(places(offset, by_column=True))
         ),
-        "rows and columns are exchanged: the rows come first": torch.stack(places(offset)).flip(0),
+        "the steps are turned around: tap 0 stands above and to the left, at (−1, −1)": 2 * (own + moves)
+        - right_places,
+        "rows and columns are exchanged: the rows come first": right_places.flip(0),
+        "rows and columns of the pixels are exchanged: the rows run down, torch.arange(height)[:, None]": (
+            right_places - own + own.flip(0)
+        ),
         "the offsets are subtracted": torch.stack(places(-offset)),
-        "the places were moved onto the map; a tap may fall outside, where `bilinear` reads 0": torch.stack(
-            [p.clamp(0, size - 1) for p, size in zip(places(offset), offset.shape[1:], strict=True)]
+        "the places were rounded: `bilinear` reads between the pixels": right_places.round(),
+        "the places were moved onto the map; a tap may fall outside, where `bilinear` reads 0": (
+            right_places.clamp(torch.zeros(()), last)
         ),
-        "these are the offsets without the regular grid": torch.stack((offset[0::2], offset[1::2])),
-        "the offsets are missing": torch.stack(places(0 * offset)),
-        "the pixel's own place is missing: row and column of the pixel + step of the tap + offset": (
-            torch.stack(places(offset))
-            - torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij"))[:, None]
-        ),
+        "these are the offsets without the regular grid": moves,
+        "the offsets are missing": right_places - moves,
+        "the pixel's own place is missing: row and column of the pixel + step of the tap + offset": right_places - own,
     }
     found = tried(taps, offset, on="a map of 2 rows and 3 columns")
     agree_both(found, places(offset), "the {} of the place", "tap, row, column", known)
@@ -81,7 +92,8 @@ def check_taps(taps: Callable) -> None:
 
 def check_deform_conv(deform_conv: Callable, bilinear: Callable, taps: Callable) -> None:
     try:
-        check_values(deform_conv)
+        with Without(READY):
+            check_values(deform_conv)
         check_gradient(deform_conv)
     except (Mistake, RuntimeError) as error:
         for part, function, check in ((1, bilinear, check_bilinear), (3, taps, check_taps)):
@@ -104,14 +116,29 @@ def check_values(deform_conv: Callable) -> None:
     draw = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(*size, generator=draw) for size in ((2, 5, 6), (2, 2, 3, 3), (2,)))
     offset = 1.5 * torch.randn(18, 5, 6, generator=draw)
-    read = sampled(x, *(p.flatten() for p in places(0 * offset)))
+    rows, columns = (p.flatten() for p in places(0 * offset))
     plain = lambda w, b: F.conv2d(x[None], w, b, padding=1)[0]  # noqa: E731
+
+    def weighed(read: Tensor, axes: str = "ikhw") -> Tensor:
+        """Values (2, 9 · 5 · 6) of the taps, multiplied by the weights and added up."""
+        size = [dict(i=2, k=9, h=5, w=6)[axis] for axis in axes]
+        return torch.einsum(f"{axes},oik->ohw", read.view(size), weight.flatten(2)) + bias[:, None, None]
+
+    def without(tap: int) -> Tensor:
+        return plain(weight * (torch.arange(9) != tap).view(3, 3), bias)
+
     known = {
         "the bias is missing": plain(weight, None),
         "the bias counts nine times: add it once, after the sum over the taps": plain(weight, 9 * bias),
         "what was read has the axes (C, 9, H, W), the channel first; .view(9, C, H, W) mixes channels and taps": (
-            torch.einsum("kihw,oik->ohw", read.view(9, 2, 5, 6), weight.flatten(2)) + bias[:, None, None]
+            weighed(sampled(x, rows, columns), "kihw")
         ),
+        "rows and columns are exchanged: bilinear(x, rows, columns)": weighed(sampled(x, columns, rows)),
+        "the places were moved onto the map; a tap outside reads 0": (
+            weighed(sampled(x, rows, columns, outside="repeat"))
+        ),
+        "tap 8 is left out: k is 0 … 8, as range(9) gives it": without(8),
+        "tap 0 is left out: k is 0 … 8, as range(9) gives it": without(0),
         "the kernel is turned around: weight[..., 0, 0] belongs to tap 0, the upper left one": (
             plain(weight.flip(2, 3), bias)
         ),
@@ -121,9 +148,9 @@ def check_values(deform_conv: Callable) -> None:
         ),
         "the taps are averaged; they must be added up": plain(weight / 9, bias),
     }
-    agree(
-        deform_conv(x, 0 * offset, weight, bias), plain(weight, bias), "with offsets 0", "channel, row, column", known
-    )
+    on = "x of (2, 5, 6), a weight of (2, 2, 3, 3) and a bias of (2,), one for each channel out: bias[:, None, None]"
+    found = tried(deform_conv, x, 0 * offset, weight, bias, on=on)
+    agree(found, plain(weight, bias), "with offsets 0", "channel, row, column", known)
 
     deformed = lambda o: deform_conv2d(x[None], o[None], weight, bias, padding=1)[0]  # noqa: E731
     known = {
