@@ -161,6 +161,8 @@ WRONG = [
     deform("ready-made", "from `taps` and `bilinear`",
            ("    rows,", "    from torchvision.ops import deform_conv2d\n"
             "    return deform_conv2d(x[None], offset[None], weight, bias, padding=1)[0]\n    rows,")),
+    deform("the package's own", "the package does it all",
+           ("    rows,", "    return deform_conv2d(x[None], offset[None], weight, bias, padding=1)[0]\n    rows,")),
     deform("columns, rows", r"bilinear\(x, rows, columns\)",
            ("rows.flatten(), columns.flatten()", "columns.flatten(), rows.flatten()")),
     deform("clamped", "moved onto the map", ("    values", "    rows, columns = rows.clamp(0, x.shape[1] - 1), "
