@@ -10,7 +10,7 @@ from upsnet_lite.course.feedback import Mistake, agree, one_line, right, same, s
 from upsnet_lite.course.score import score
 
 WRITTEN = {}
-RESULT, INTS = "shape (N, 8) = (2, 8), a tensor of float", "shape (N,) = (2,), a tensor of int"
+RESULT, INTS = "shape (N, 8) = (2, 8), a float tensor", "shape (N,) = (2,), an int tensor"
 
 
 @shaped
@@ -37,7 +37,7 @@ def said(function, *arguments, **named) -> str:
             (2,),
             (1, 1),
             None,
-            "was called with x shape (2, 5), float32, expected shape (N, 4), a tensor of float",
+            "was called with x shape (2, 5), float32, expected shape (N, 4), a float tensor",
         ),
         ((2, 4), (3,), (1, 1), None, "was called with classes shape (3,), int64, expected " + INTS),
         ((2, 4), (2,), [1, 1], None, "was called with size a list of 2, expected a tuple of 2, (a, b)"),

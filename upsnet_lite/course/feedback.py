@@ -95,7 +95,7 @@ def _fits(value: Any, hint: Any, sizes: Mapping[str, int]) -> bool:
 
 
 def _array(wanted: Any, sizes: Mapping[str, int]) -> str:
-    """`shape (N_inst, H, W) = (2, 5, 5), a tensor of float`."""
+    """`shape (N_inst, H, W) = (2, 5, 5), a float tensor`."""
     names = wanted.dim_str.split()
     kind = re.match(r"\w+", wanted.__name__)[0].lower()
     text = f"({', '.join(names)}{',' * (len(names) == 1)})"
@@ -104,7 +104,7 @@ def _array(wanted: Any, sizes: Mapping[str, int]) -> str:
     else:
         known = [f"{n} = {sizes[n]}" for n in names if n in sizes]
         text += f" with {', '.join(known)}" if known else ""
-    return f"shape {text}, a tensor of {kind}"
+    return f"shape {text}, {'an' if kind[0] in 'aeiou' else 'a'} {kind} tensor"
 
 
 def _name(hint: Any) -> str:
@@ -196,9 +196,18 @@ def _words(expected: Tensor) -> str:
 
 
 def tried(function: Callable, *args: Any, on: str) -> Any:
-    """function(*args); an error becomes a Mistake that says on which input, as `no instance at all`."""
+    """function(*args); an error becomes a Mistake that says on which input, as `no instance at all`.
+
+    So does a tensor among the arguments that the function has overwritten.
+    """
+    before = [a.detach().clone() if isinstance(a, Tensor) else None for a in args]
     try:
-        return function(*args)
+        found = function(*args)
+        names = list(inspect.signature(function).parameters)
+        for name, old, new in zip(names, before, args, strict=False):
+            if old is not None and not same(new, old):
+                raise Mistake(f"your function changed the {name} that it was given: work on a copy, {name}.clone()")
+        return found
     except Misfit as error:
         raise Misfit(f"{error}; it was called with {on}") from None
     except (Mistake, NotImplementedError):

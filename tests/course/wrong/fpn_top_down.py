@@ -132,5 +132,5 @@ WRONG = [
     wrong("roi_level", "a place in the list", "2 more", ("clamp(2, 5).long()", "clamp(2, 5).long() - 2")),
     wrong("roi_level", "the wrong way", "sign is wrong", ("4 + torch", "4 - torch")),
     wrong("roi_level", "canonical for P2", "not to level 2", ("4 + torch", "2 + torch")),
-    wrong("roi_level", "floats", r"expected shape \(R,\) = \(10,\), a tensor of int", (".long()", "")),
+    wrong("roi_level", "floats", r"expected shape \(R,\) = \(10,\), an int tensor", (".long()", "")),
 ]  # fmt: skip

@@ -20,23 +20,25 @@ EXCUSED = """def excused(overlap, gt_class, pred_class, crowd):
     return {}
 """
 QUALITY = """def quality(iou, match, excused, gt_class, pred_class, crowd, num_classes):
-    rows = []
+    {begin}
+    rows, half = [], {half}
     for c in range(num_classes):
         true, predicted = (gt_class == c) & {no_crowd}, pred_class == c
-        tp = int(({match})[true].sum())
+        tp = {tp}
         fn = int((true & {missed}).sum())
         fp = int((predicted & {unmatched} & {counts}).sum()){less}
         total = float(({iou})[true].sum())
         if {occurs}:
-            sq, rq = {sq}, tp / max(tp + {half} * (fp + fn), 1e-9)
+            sq, rq = {sq}, {rq}
             rows.append((sq * rq, sq, rq))
-    mean = torch.tensor(rows).mean(0) if rows else {empty}
+    mean = {mean} if rows else {empty}
     return {result}
 """
 RIGHT = dict(
     no_crowd="~crowd", less="", counts="~excused", unmatched="~match.any(0)", missed="~match.any(1)", iou="iou * match",
     occurs="tp + fp + fn",
-    match="match", sq="total / max(tp, 1)", half="0.5", empty="torch.full((3,), torch.nan)", result="100 * mean",
+    begin="", tp="int(match[true].sum())", rq="tp / max(tp + half * (fp + fn), 1e-9)",
+    mean="torch.tensor(rows).mean(0)", sq="total / max(tp, 1)", half="0.5", empty="torch.full((3,), torch.nan)", result="100 * mean",
 )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ WRONG = [
     ids("ids: int16 is too short", "int16 ends", "r.short() + 256 * g.short() + 65536 * b.int().short()"),
     ids("ids: no blue", "blue got lost", "r.int() + 256 * g.int()"),
     ids("ids: colours on the first axis", "colours are its last axis", "rgb[0].int() + 256 * rgb[1] + 65536 * rgb[2]"),
+    ids("ids: blue 256 times", "256² · B", "r.int() + 256 * g.int() + 256 * b.int()"),
     ids("ids: blue first", "red and blue are exchanged", "b.int() + 256 * g.int() + 65536 * r.int()"),
     ids("ids: base 255", "base 255", "r.int() + 255 * g.int() + 255 ** 2 * b.int()"),
     one("pairwise_iou", IOU, "IoU: void in the union", "void counts in your unions", "both / (g + all_p - both)"),
@@ -87,6 +90,10 @@ WRONG = [
     one("pairwise_iou", IOU, "IoU: share of the answer", "intersection / predicted segment", "both / all_p"),
     one("pairwise_iou", IOU, "IoU: the intersection twice", "twice in your unions", "both / (g + p)"),
     one("pairwise_iou", IOU, "IoU: Dice", "Dice", "2 * both / (g + p)"),
+    one("pairwise_iou", IOU, "IoU: with void and unknown", "leave row 0 and column 0 out",
+        "overlap / (overlap.sum(1, True) + overlap.sum(0) - overlap).clamp(min=1)"),
+    one("pairwise_iou", IOU, "IoU: the table overwritten", "changed the overlap that it was given",
+        "both / (g + p - both).clamp(min=1) + 0 * overlap[0].zero_().sum()"),
     one("pairwise_iou", IOU, "IoU: turned around", "turned around", "(both / (g + p - both).clamp(min=1)).T"),
     one("pairwise_iou", IOU, "IoU: sizes on the wrong axes", r"rows want the axes \(G, 1\)",
         "both / (g.T + p[:, None] - both).clamp(min=1)"),
@@ -103,8 +110,14 @@ WRONG = [
         "(iou > 0.5) & (gt_class == pred_class) & ~crowd"),
     one("match", MATCH, "match: the best of each row", "best of its row is not enough",
         "(iou == iou.amax(1, True)) & (iou > 0) & (gt_class[:, None] == pred_class) & ~crowd[:, None]"),
+    one("match", MATCH, "match: turned around", "the rows are the truth",
+        "(iou > 0.5) & (gt_class == pred_class[:, None]) & ~crowd[:, None]"),
+    one("match", MATCH, "match: no class that has a crowd", "because its class has a crowd, too",
+        "(iou > 0.5) & (gt_class[:, None] == pred_class) & ~torch.isin(pred_class, gt_class[crowd])"),
+    one("match", MATCH, "match: iou overwritten", "changed the iou that it was given",
+        "iou.mul_(~crowd[:, None]).gt(0.5) & (gt_class[:, None] == pred_class)"),
     one("match", MATCH, "match: no brackets", "binds more tightly", "iou > 0.5 & (gt_class[:, None] == pred_class)"),
-    one("match", MATCH, "match: only as many as the other", "fails on 7 true and 4 predicted",
+    one("match", MATCH, "match: only as many as the other", "fails on 10 true and 4 predicted",
         "(iou > 0.5) & torch.stack([gt_class == c for c in pred_class]).T[: len(pred_class)] & ~crowd[:, None]"),
     one("match", MATCH, "match: at exactly a half", "exactly 0.5",
         "(iou >= 0.5) & (gt_class[:, None] == pred_class) & ~crowd[:, None]"),
@@ -121,6 +134,12 @@ WRONG = [
     one("excused", EXCUSED, "excused: only those without a match", "matched or not",
         "(2 * (void + (on * (same & crowd[:, None])).sum(0)) > size) & ~match(pairwise_iou(overlap), gt_class, "
         "pred_class, crowd).any(0)"),
+    one("excused", EXCUSED, "excused: the first true segment of the class", "which is the second ball",
+        "2 * (void + (on * (same & crowd[:, None] & (same.cumsum(0) == 1))).sum(0)) > size"),
+    one("excused", EXCUSED, "excused: from column 0 on", "begin at column 1",
+        "2 * (overlap[0, :-1] + (overlap[1:, :-1] * (same & crowd[:, None])).sum(0)) > overlap.sum(0)[:-1]"),
+    one("excused", EXCUSED, "excused: the table overwritten", "changed the overlap that it was given",
+        "2 * (void + on.mul_(same & crowd[:, None]).sum(0)) > size"),
     one("excused", EXCUSED, "excused: crowds forgotten", "on the crowd of fish is excused", "2 * void > size"),
     one("excused", EXCUSED, "excused: on any segment of the class", "which is no crowd",
         "2 * (void + (on * same).sum(0)) > size"),
@@ -130,12 +149,27 @@ WRONG = [
     quality("quality: only classes of the answer", "only the truth has", occurs="tp + fp"),
     quality("quality: without the last class", "last class is missing", occurs="c < num_classes - 1 and tp + fp + fn"),
     quality("quality: without class 0", "class 0 is missing", occurs="c and tp + fp + fn"),
-    quality("quality: a crowd is missed", "a crowd is no FN", no_crowd="(gt_class == c)"),
-    quality("quality: whatever class stands in a map", "a class without TP, FP and FN is in no mean",
+    quality("quality: a crowd is missed", "counted as missed: it is no FN", no_crowd="(gt_class == c)"),
+    quality("quality: whatever class stands in a map", "a class without TP, FP and FN was counted",
             occurs="(gt_class == c).any() or predicted.any()"),
-    quality("quality: the match of an excused one", "a match is a TP", match="match & ~excused",
+    quality("quality: the match of an excused one", "a match is a TP", tp="int((match & ~excused)[true].sum())",
             iou="iou * (match & ~excused)"),
     quality("quality: 0 / 0", "divide by max", sq="total / tp"),
+    quality("quality: 0 / 0 of a class that does not occur", "leave it out before you divide", occurs="True",
+            rq="tp / (tp + half * (fp + fn))"),
+    quality("quality: SQ is a sum", "SQ is a sum", sq="total"),
+    quality("quality: SQ is the largest IoU", "largest IoU", sq="float((iou * match)[true].max()) if tp else 0.0"),
+    quality("quality: SQ over the true segments", "number of true segments", sq="total / max(tp + fn, 1)"),
+    quality("quality: TP is 0 or 1", "yours is 0 or 1", tp="int(match[true].any())"),
+    quality("quality: a class with a crowd has no FN", "lost its FN",
+            missed="~match.any(1) & ~torch.isin(gt_class, gt_class[crowd])"),
+    quality("quality: a class with a crowd has no FP", "lost its FP",
+            counts="(~excused & ~torch.isin(pred_class, gt_class[crowd]))"),
+    quality("quality: one excused, all excused", "lost its FP", less=" * int(not (predicted & excused).any())"),
+    quality("quality: PQ, RQ, SQ", "yours is PQ, RQ, SQ", result="100 * mean[[0, 2, 1]]"),
+    quality("quality: nan and nanmean", "PQ and SQ are means over the classes that have a match",
+            sq="total / tp if tp else torch.nan", mean="torch.tensor(rows).nanmean(0)"),
+    quality("quality: iou overwritten", "changed the iou that it was given", begin="iou *= match"),
     quality("quality: 0 / 0 in tensors", "SQ is 0, not 0 / 0", sq="torch.tensor(total) / tp"),
     quality("quality: one SQ for all classes", "each class has its own",
             sq="float((iou * match).sum()) / int(match.sum())"),

@@ -72,7 +72,7 @@ WRONG = [
         "whole = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)\n"
         "    return whole if x1 != x0 and y1 != y0 else (0, 0, 0, 0)",
     ),
-    edges("returns a list", "returned a list of 4, expected tuple", "return [0, 0, 1, 1]"),
+    edges("returns a list", r"returned a list of 4, expected a tuple of 4, \(a, b, c, d\)", "return [0, 0, 1, 1]"),
     x_mask(
         "one pixel too far",
         "one pixel too far",

@@ -6,12 +6,13 @@ Shapes   overlap (G + 1, P + 1) px, row 0 void, column 0 unknown     G true segm
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from upsnet_lite.course import variant
+from upsnet_lite.course.checks.panoptic_quality_known import COUNTS, figures, image, mistakes
 from upsnet_lite.course.checks.panoptic_quality_maps import miscounted, my_maps, my_quality, pq_of
-from upsnet_lite.course.feedback import Mistake, agree, known_as, right, tried
+from upsnet_lite.course.feedback import Mistake, agree, known_as, right, same, tried
 from upsnet_lite.datasets.shapes import categories
+from upsnet_lite.panoptic_quality import ignored_share
 from upsnet_lite.panoptic_quality import pairwise_iou as package_iou
 
 # ------------------------------------------------------------------------------------------------- part 1, by hand
@@ -52,6 +53,7 @@ def check_segment_ids(segment_ids: Callable) -> None:
         "int16 ends at 32 767, and 65 536 · B needs more: make the colours large integers": (
             (red + 256 * green + 2**15) % 2**16 - 2**15
         ),
+        "65 536 · B is wanted, which is 256² · B; yours is 256 · B": red + 256 * green + 256 * blue,
         "red and blue are exchanged: red counts once, blue 65 536 times": 65536 * red + 256 * green + blue,
         "this is base 255; a byte has 256 values, 0 among them": red + 255 * green + 255**2 * blue,
     }
@@ -86,8 +88,12 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
         "this is the table turned around: its rows are the true segments": package_iou(TABLE).T,
     }
     found = tried(
-        pairwise_iou, TABLE, on="4 true and 6 predicted segments (sizes of rows want the axes (G, 1), of columns (P,))"
+        pairwise_iou,
+        TABLE.clone(),
+        on="4 true and 6 predicted segments (sizes of rows want the axes (G, 1), of columns (P,))",
     )
+    if found.shape == TABLE.shape:
+        raise Mistake("void and unknown are no segments: leave row 0 and column 0 out of the result")
     agree(found, package_iou(TABLE), "IoU", "true segment, predicted segment", known)
     gone = torch.tensor([[0, 4], [0, 0]])  # a true segment without pixels; a predicted one that lies on void alone
     if pairwise_iou(gone).isnan().any():
@@ -100,22 +106,28 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
 
 
 def check_match(match: Callable) -> None:
-    pairs = {(0, 1): 0.5, (1, 2): 0.75, (2, 3): 0.7, (3, 0): 0.8, (4, 4): 0.9, (5, 5): 0.6, (6, 6): 0.4}
-    iou = torch.zeros(7, 7)
-    for pair, value in pairs.items():
-        iou[pair] = value
-    gt_class, pred_class = torch.tensor([0, 6, 7, 10, 6, 7, 9]), torch.tensor([10, 0, 6, 7, 6, 8, 9])
-    crowd = torch.arange(7) == 3
+    rows, columns = [0, 1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 0, 4, 5, 6, 7, 9]
+    iou = torch.zeros(10, 10)
+    iou[rows, columns] = torch.tensor([0.5, 0.75, 0.7, 0.8, 0.9, 0.6, 0.4, 0.8, 0.7])
+    gt_class = torch.tensor([0, 6, 7, 10, 6, 7, 9, 10, 4, 5])
+    pred_class = torch.tensor([10, 0, 6, 7, 6, 8, 9, 10, 5, 4])
+    crowd = torch.arange(10) == 3
     same_class = gt_class[:, None] == pred_class
     expected = (iou > 0.5) & same_class & ~crowd[:, None]
     by_place = "the classes were compared place by place; gt_class[:, None] == pred_class compares each with each"
     known = {
         by_place: (iou > 0.5) & (gt_class == pred_class) & ~crowd[:, None],
+        "rows and columns are exchanged: the rows are the truth, gt_class[:, None] == pred_class": (
+            (iou > 0.5) & same_class.T & ~crowd[:, None]
+        ),
         "`crowd` is about the true segments, the rows: ~crowd[:, None], not ~crowd": (iou > 0.5) & same_class & ~crowd,
+        "a match was refused because its class has a crowd, too; only the crowd itself has none: ~crowd[:, None]": (
+            expected & (pred_class != 10)
+        ),
     }
     try:
-        found = match(iou, gt_class, pred_class, crowd)
-    except RuntimeError as error:  # torch's NotImplementedError among them
+        found = tried(match, iou, gt_class, pred_class, crowd, on="10 true and 10 predicted segments")
+    except NotImplementedError as error:  # torch's, of & between a number and a tensor
         if "bitwise" not in str(error):
             raise
         raise Mistake(
@@ -132,7 +144,7 @@ def check_match(match: Callable) -> None:
         if found[pair]:
             raise Mistake(mistake)
     agree(found, expected, "match", "true segment, predicted segment")
-    wide = tried(match, iou[:, :4], gt_class, pred_class[:4], crowd, on="7 true and 4 predicted segments")
+    wide = tried(match, iou[:, :4], gt_class, pred_class[:4], crowd, on="10 true and 4 predicted segments")
     agree(wide, expected[:, :4], "match", "true segment, predicted segment")
     right("matches")
 
@@ -141,26 +153,33 @@ def check_match(match: Callable) -> None:
 
 
 def check_excused(excused: Callable) -> None:
-    # rows: void, grass, a crowd of fish, one fish, one star
+    # rows: void, grass, a crowd of fish, one fish, one star, one ball, a crowd of balls
     columns = {
-        "a fish with 3 of its 5 px on the crowd of fish": ("fish", (0, 2, 3, 0, 0), True),
+        "a fish with 3 of its 5 px on the crowd of fish": ("fish", (0, 2, 3, 0, 0, 0, 0), True),
         "a star with all of its 3 px on the crowd of fish (excused is only who has the crowd's class)": (
-            "star", (0, 0, 3, 0, 0), False),
+            "star", (0, 0, 3, 0, 0, 0, 0), False),
         "a crate with 2 of its 5 px on void (a predicted segment's size counts all its pixels)": (
-            "crate", (2, 3, 0, 0, 0), False),
-        "a crate with 1 of its 2 px on void (exactly half is not more than half)": ("crate", (1, 1, 0, 0, 0), False),
-        "a crate with 2 of its 3 px on void": ("crate", (2, 1, 0, 0, 0), True),
+            "crate", (2, 3, 0, 0, 0, 0, 0), False),
+        "a crate with 1 of its 2 px on void (exactly half is not more than half)": (
+            "crate", (1, 1, 0, 0, 0, 0, 0), False),
+        "a crate with 2 of its 3 px on void": ("crate", (2, 1, 0, 0, 0, 0, 0), True),
         "a fish with 2 px on void, 2 on the crowd of fish and 3 on grass (void and crowd count together)": (
-            "fish", (2, 3, 2, 0, 0), True),
-        "a fish on a true fish (which is no crowd)": ("fish", (0, 0, 0, 4, 0), False),
+            "fish", (2, 3, 2, 0, 0, 0, 0), True),
+        "a fish on a true fish (which is no crowd)": ("fish", (0, 0, 0, 4, 0, 0, 0), False),
         "a star with 6 of its 10 px on void, which matches the true star that it covers (matched or not)": (
-            "star", (6, 0, 0, 0, 4), True),
+            "star", (6, 0, 0, 0, 4, 0, 0), True),
+        "a ball with 3 of its 5 px on the crowd of balls, which is the second ball of the truth": (
+            "ball", (0, 2, 0, 0, 0, 0, 3), True),
     }  # fmt: skip
-    pixels = torch.tensor([[0] * 5, *(px for _, px, _ in columns.values())]).T
+    pixels = torch.tensor([[0] * 7, *(px for _, px, _ in columns.values())]).T
     of_class = {c.name: i for i, c in enumerate(categories())}
-    gt_class = torch.tensor([of_class[name] for name in ("grass", "fish", "fish", "star")])
+    gt_class = torch.tensor([of_class[name] for name in ("grass", "fish", "fish", "star", "ball", "ball")])
     pred_class = torch.tensor([of_class[name] for name, _, _ in columns.values()])
-    found = excused(pixels, gt_class, pred_class, torch.arange(4) == 1)
+    crowd = torch.isin(torch.arange(6), torch.tensor([1, 5]))
+    found = tried(excused, pixels, gt_class, pred_class, crowd, on=f"6 true and {len(columns)} predicted segments")
+    shifted = torch.cat((pixels[:, :1], pixels[:, :-1]), 1)
+    if same(found, ignored_share(shifted, gt_class, pred_class, crowd) > 0.5):
+        raise Mistake("column 0 is what the answer leaves unknown: the predicted segments begin at column 1")
     for (what, (_, _, expected)), is_excused in zip(columns.items(), found.tolist(), strict=True):
         if is_excused != expected:
             raise Mistake(f"{what} is {'excused' if expected else 'not excused'}; yours says the opposite")
@@ -169,97 +188,24 @@ def check_excused(excused: Callable) -> None:
 
 # ------------------------------------------------------------------------------------------------- part 6, quality
 
-# IoU of the matches, TP, FP, FN of the classes that occur. Class 0 has an excused segment with a match, too; class 3
-# has a crowd alone, class 5 nothing. One class has FP alone and two have FN alone: what is left out can be told apart.
-COUNTS = {
-    0: (0.9, 1, 0, 1),
-    1: (0.6, 1, 1, 2),
-    2: (0.0, 0, 1, 0),
-    4: (0.0, 0, 0, 1),
-    6: (0.0, 0, 0, 1),
-    7: (0.7, 1, 0, 0),
-}
-
-
-def figures(*counts: tuple, half: float = 0.5, found: Callable = lambda tp, fp, fn: tp) -> Tensor:
-    """Mean PQ, SQ, RQ of classes in per cent (3,). half and found: what the wrong variants take for ½ and TP."""
-    rows = []
-    for iou, *n in counts:
-        sq, rq = iou / (found(*n) or 1), n[0] / (n[0] + half * (n[1] + n[2]))
-        rows.append((100 * sq * rq, 100 * sq, 100 * rq))
-    return torch.tensor(rows).mean(0)
-
-
-def but(changed: dict[int, tuple]) -> Tensor:
-    """`figures` of all classes, some of them with other counts; () leaves a class out."""
-    return figures(*filter(None, (COUNTS | changed).values()))
-
 
 def check_quality(quality: Callable) -> None:
-    gt_class, pred_class = torch.tensor([0, 0, 1, 1, 1, 3, 4, 6, 7]), torch.tensor([0, 1, 1, 2, 0, 7])
-    crowd, excused = torch.arange(9) == 5, torch.tensor([True, False, False, False, True, False])
-    iou, match = torch.zeros(9, 6), torch.zeros(9, 6, dtype=torch.bool)
-    match[0, 0] = match[2, 1] = match[8, 5] = True
-    iou[0, 0], iou[2, 1], iou[3, 2], iou[5, 4], iou[8, 5] = 0.9, 0.6, 0.2, 0.7, 0.7
-    expected, crowd_missed = figures(*COUNTS.values()), {3: (0, 0, 0, 1)}
-    _, sq, rq = expected
-    together = figures(tuple(map(sum, zip(*COUNTS.values(), strict=True))))
-    nan = torch.full((3,), torch.nan)
-    guard = "a class without a match has TP = 0: its SQ is 0, not 0 / 0"
-    known = {
-        "per cent is asked: 100 times what you have": expected / 100,
-        "the mean was taken over all 8 classes; it is over those that have any TP, FP or FN": expected * 6 / 8,
-        "the mean was taken over the classes that have a match; one with FP or FN alone counts too": (
-            but({2: (), 4: (), 6: ()})
-        ),
-        "the mean was taken over the classes of the truth; one that only the answer has (FP) counts too": but({2: ()}),
-        "the mean was taken over the classes of the answer; one that only the truth has (FN) counts too": (
-            but({4: (), 6: ()})
-        ),
-        "the last class is missing: the classes are 0 ... num_classes - 1, as range(num_classes) gives them": (
-            but({7: ()})
-        ),
-        "class 0 is missing: the classes are 0 ... num_classes - 1": but({0: ()}),
-        "this PQ is mean SQ · mean RQ; multiply class by class, then take the mean": torch.stack(
-            (sq * rq / 100, sq, rq)
-        ),
-        "all classes were thrown together; PQ is computed class by class, then averaged": together,
-        "a class of which there is a crowd alone was counted: a crowd is no FN, and a class without TP, FP and FN is "
-        "in no mean": but(crowd_missed),
-        "the excused segment was counted: it is no FP": but({0: (0.9, 1, 1, 1)}),
-        "the crowd was counted as FN and the excused segment as FP: they are neither": (
-            but({0: (0.9, 1, 1, 1)} | crowd_missed)
-        ),
-        "the order is PQ, SQ, RQ": expected[[1, 2, 0]],
-        "a matched prediction was counted as FP, too: FP are those without a match": (
-            but({1: (0.6, 1, 2, 2), 7: (0.7, 1, 1, 0)})
-        ),
-        "a true segment with a match was counted as FN, too: FN are those without a match": (
-            but({0: (0.9, 1, 0, 2), 1: (0.6, 1, 1, 3), 7: (0.7, 1, 0, 1)})
-        ),
-        "an excused prediction with a match was taken off FP twice: FP are neither matched nor excused": (
-            but({0: (0.9, 1, -1, 1)})
-        ),
-        "the match of an excused prediction was left out: excused or not, a match is a TP": but({0: (0.0, 0, 0, 1)}),
-        "FP and FN count half: TP / (TP + ½ FP + ½ FN)": figures(*COUNTS.values(), half=1),
-        "your SQ divides by TP + FP + FN: SQ is the mean over the matches alone": (
-            figures(*COUNTS.values(), found=lambda *n: sum(n))
-        ),
-        "your SQ sums every IoU of the class; only those of the matches count": but({1: (0.8, 1, 1, 2)}),
-        "your SQ is that of all matches together; each class has its own": (
-            torch.stack((rq * together[1] / 100, together[1], rq))
-        ),
-        guard: torch.where(torch.tensor([True, True, False]), nan, expected),
-        f"{guard} (and nan spreads into every mean)": nan,
-    }
-    given = (iou, match, excused, gt_class, pred_class, crowd, 8)
     try:
-        found = quality(*given)
-    except ZeroDivisionError:
-        raise Mistake(f"{guard}: divide by max(tp, 1)") from None
-    agree(found, expected, "mean PQ, SQ, RQ", "figure", known)
+        found = tried(quality, *image(), on="an image of 8 classes")
+    except Mistake as error:
+        if not isinstance(error.__cause__, ZeroDivisionError):
+            raise
+        raise Mistake(
+            "division by 0: of a class without a match TP is 0 (its SQ is 0: divide by max(tp, 1)); of a class that does "
+            "not occur TP + FP + FN is 0 (leave it out before you divide)"
+        ) from None
+    expected = figures(*COUNTS.values())
+    if mistake := known_as(found, mistakes()):
+        raise Mistake(mistake)
+    for name, yours, right_one in zip(("PQ", "SQ", "RQ"), found, expected, strict=True):
+        agree(yours, right_one, f"mean {name}")
     none, index = torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
     where = "a picture in which no class occurs (nan three times is wanted)"
     empty = tried(quality, torch.zeros(0, 0), none.view(0, 0), none, index, index, none, 5, on=where)
-    agree(empty, nan, f"the figures of {where}", "figure")
+    agree(empty, torch.full((3,), torch.nan), f"the figures of {where}", "figure")
     right("PQ, SQ and RQ")
