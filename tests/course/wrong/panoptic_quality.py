@@ -38,7 +38,8 @@ RIGHT = dict(
     no_crowd="~crowd", less="", counts="~excused", unmatched="~match.any(0)", missed="~match.any(1)", iou="iou * match",
     occurs="tp + fp + fn",
     begin="", tp="int(match[true].sum())", rq="tp / max(tp + half * (fp + fn), 1e-9)",
-    mean="torch.tensor(rows).mean(0)", sq="total / max(tp, 1)", half="0.5", empty="torch.full((3,), torch.nan)", result="100 * mean",
+    mean="torch.tensor(rows).mean(0)", sq="total / max(tp, 1)", half="0.5", empty="torch.full((3,), torch.nan)",
+    result="100 * mean",
 )  # fmt: skip
 
 

@@ -196,8 +196,8 @@ def check_quality(quality: Callable) -> None:
         if not isinstance(error.__cause__, ZeroDivisionError):
             raise
         raise Mistake(
-            "division by 0: of a class without a match TP is 0 (its SQ is 0: divide by max(tp, 1)); of a class that does "
-            "not occur TP + FP + FN is 0 (leave it out before you divide)"
+            "division by 0: of a class without a match TP is 0 (its SQ is 0: divide by max(tp, 1)); of a class that "
+            "does not occur TP + FP + FN is 0 (leave it out before you divide)"
         ) from None
     expected = figures(*COUNTS.values())
     if mistake := known_as(found, mistakes()):
