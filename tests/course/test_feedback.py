@@ -183,3 +183,14 @@ def test_points_of_a_notebook_without_nbgrader():
     assert found["b"][0] == 0 and "NameError" in found["b"][2] and "SyntaxError" in found["b"][2]
     assert "not done yet" in found["d"][2] and found["f"][2] == "rows and columns"
     assert found["e"][:2] == (None, 8)
+
+
+def test_tried_tells_an_error_and_an_overwritten_argument():
+    def adds(x, y):
+        return x.add_(y)
+
+    with pytest.raises(Mistake, match="adds fails on two sizes: RuntimeError: The size of tensor a .2. must match"):
+        tried(adds, torch.zeros(2), torch.ones(3), on="two sizes")
+    with pytest.raises(Mistake, match="changed the x that it was given"):
+        tried(adds, torch.zeros(2), torch.ones(2), on="two sizes")
+    assert torch.equal(tried(torch.add, torch.zeros(2), torch.ones(2), on="two sizes"), torch.ones(2))

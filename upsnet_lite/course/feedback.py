@@ -203,10 +203,9 @@ def tried(function: Callable, *args: Any, on: str) -> Any:
     before = [a.detach().clone() if isinstance(a, Tensor) else None for a in args]
     try:
         found = function(*args)
-        names = list(inspect.signature(function).parameters)
-        for name, old, new in zip(names, before, args, strict=False):
-            if old is not None and not same(new, old):
-                raise Mistake(f"your function changed the {name} that it was given: work on a copy, {name}.clone()")
+        if overwritten := [n for n, old in enumerate(before) if old is not None and not same(args[n], old)]:
+            name = list(inspect.signature(function).parameters)[overwritten[0]]
+            raise Mistake(f"your function changed the {name} that it was given: compute it anew, without += or [...] =")
         return found
     except Misfit as error:
         raise Misfit(f"{error}; it was called with {on}") from None

@@ -117,7 +117,11 @@ WRONG = [
     decode("all four limited, and before", "only dw and dh are", (LIMITED, ""), ("deltas / ", f"deltas{LIMITED} / ")),
     decode("centre and size", "centre and the size", (CORNERS, "torch.cat((centre, size), 1)")),
     decode("xywh", "xywh", (CORNERS, "torch.cat((centre - size / 2, size), 1)")),
-    decode("in place", "changed the tensors", ("    d = deltas", "    deltas /= 1.5\n    d = 1.5 * deltas")),
+    decode(
+        "in place",
+        "changed the deltas that it was given",
+        ("    d = deltas", "    deltas /= 1.5\n    d = 1.5 * deltas"),
+    ),
     iou("+ 1 at the edges", "off by one at the edges: ", *PLUS_ONE),
     iou("+ 1 at the intersection", "edges of the intersection", PLUS_ONE[0]),
     iou("+ 1 at the areas", "edges of both areas", PLUS_ONE[1]),
