@@ -35,18 +35,17 @@ def shaped(function: Callable) -> Callable:
 
     A dimension's name, as N_inst, stands for one number in all arguments and in what is returned.
     """
-    from beartype import BeartypeConf
     from beartype.door import is_bearable
 
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
-    tower = BeartypeConf(is_pep484_tower=True)
+    tower = _tower()
 
     @wraps(function)
     def checked(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
         sizes: dict[str, int] = {}
         # In the context, every check binds the dimensions' names for the next one. It ends where a function with checks
-        # of its own begins, which under test is each of ours: so is_bearable is called here and nowhere deeper.
+        # of its own begins, which under test is each of ours: so is_bearable decides here and nowhere deeper.
         with jaxtyped("context"):
             for name, value in bound.arguments.items():
                 if not is_bearable(value, hints.get(name, Any), conf=tower):
@@ -84,14 +83,23 @@ def _misfit(value: Any, hint: Any, what: str, sizes: Mapping[str, int]) -> str:
 
 
 def _fits(value: Any, hint: Any, sizes: Mapping[str, int]) -> bool:
-    """Whether one value of a tuple does: its kind and number of dimensions, and those of its sizes that are known."""
-    from beartype import BeartypeConf
+    """Whether one value of a tuple does: its kind and number of dimensions, and those of its sizes that are known.
+
+    The sizes are compared here: with its own checks, under test, this function has left the context that binds them.
+    """
     from beartype.door import is_bearable
 
     names = hint.dim_str.split() if _is_array(hint) else []
-    return is_bearable(value, hint, conf=BeartypeConf(is_pep484_tower=True)) and all(
+    return is_bearable(value, hint, conf=_tower()) and all(
         sizes.get(name, size) == size for name, size in zip(names, getattr(value, "shape", ()), strict=False)
     )
+
+
+def _tower():
+    """An int will do for a float."""
+    from beartype import BeartypeConf
+
+    return BeartypeConf(is_pep484_tower=True)
 
 
 def _array(wanted: Any, sizes: Mapping[str, int]) -> str:
@@ -195,10 +203,10 @@ def _words(expected: Tensor) -> str:
     return _number(expected) if expected.ndim == 0 else f"shape {tuple(expected.shape)}"
 
 
-def tried(function: Callable, *args: Any, on: str) -> Any:
+def tried(function: Callable, *args: Any, on: str, sizes: str = "") -> Any:
     """function(*args); an error becomes a Mistake that says on which input, as `no instance at all`.
 
-    So does a tensor among the arguments that the function has overwritten.
+    So does a tensor among the arguments that the function has overwritten. sizes: told where sizes do not fit.
     """
     before = [a.detach().clone() if isinstance(a, Tensor) else None for a in args]
     try:
@@ -208,14 +216,17 @@ def tried(function: Callable, *args: Any, on: str) -> Any:
             raise Mistake(f"your function changed the {name} that it was given: compute it anew, without += or [...] =")
         return found
     except Misfit as error:
-        raise Misfit(f"{error}; it was called with {on}") from None
+        raise Misfit(f"{error} (when {_called(function)} was tried on {on})") from None
     except (Mistake, NotImplementedError):
         raise
     except Exception as error:  # whatever a learner's code can raise
         text = " ".join(str(error).split())
-        raise Mistake(
-            f"{getattr(function, '__name__', 'the function')} fails on {on}: {type(error).__name__}: {text}"
-        ) from error
+        fit = f" ({sizes})" if sizes and "size of tensor" in text else ""
+        raise Mistake(f"{_called(function)} fails on {on}: {type(error).__name__}: {text}{fit}") from error
+
+
+def _called(function: Callable) -> str:
+    return getattr(function, "__name__", "the function")
 
 
 class Without(TorchDispatchMode):

@@ -79,7 +79,7 @@ WRONG = [
             ("checks.pq_of(checks.my_maps(variant.seed('ada')), void_counts=True)", "ada")),
     by_hand("by hand: whatever overlaps matches", "one FP and one FN",
             ("checks.pq_of(checks.my_maps(variant.seed('ada')), least=0.3)", "ada")),
-    ids("ids: summed in bytes", "summed? .*bytes|bytes .uint8", "r + 256 * g + 65536 * b"),
+    ids("ids: summed in bytes", "taken in bytes .uint8", "r + 256 * g + 65536 * b"),
     ids("ids: int16 is too short", "int16 ends", "r.short() + 256 * g.short() + 65536 * b.int().short()"),
     ids("ids: no blue", "blue got lost", "r.int() + 256 * g.int()"),
     ids("ids: colours on the first axis", "colours are its last axis", "rgb[0].int() + 256 * rgb[1] + 65536 * rgb[2]"),

@@ -5,28 +5,30 @@ Shapes   x (C, H, W)   row, column (P,) places in pixels
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from upsnet_lite.course.feedback import Mistake, Without, agree, known_as, right, same
+from upsnet_lite import deform_conv
+from upsnet_lite.course.feedback import Mistake, Without, agree, known_as, right, same, tried
 
 LAST = "the last row and column belong to the map: they are inside, < height and < width"
-OURS = "the package does it all: build it from `taps` and `bilinear`"
 READY = {
     "aten::grid_sampler_2d": "F.grid_sample does it all: write the four pixels and their weights down by hand",
     "torchvision::deform_conv2d": "torchvision's deform_conv2d does it all: build it from `taps` and `bilinear`",
-    "aten::_embedding_bag": OURS,
-    "aten::_embedding_bag_forward_only": OURS,
 }
 
 
 def by_hand(function: Callable) -> Callable:
-    """The function, in whose calls an operator that does it all is a Mistake."""
+    """The function, in whose calls an operator that does it all is a Mistake, and the package's convolution, too."""
+
+    def ours(*args, **kwargs):
+        raise Mistake("the package's deform_conv2d does it all: build it from `taps` and `bilinear`")
 
     @wraps(function)
     def called(*args):
-        with Without(READY):
+        with Without(READY), patch.object(deform_conv, "tap_places", ours):
             return function(*args)
 
     return called
@@ -63,9 +65,9 @@ def sampled(x: Tensor, row: Tensor, column: Tensor, low: Callable = torch.floor,
 
 
 def example() -> Tensor:
-    """Two channels (2, 5, 6): 10 · row + column, and row · column."""
+    """Three channels (3, 5, 6): 10 · row + column, row · column, and one that is not bilinear as a whole."""
     row, column = torch.arange(5.0)[:, None], torch.arange(6.0)
-    return torch.stack((10 * row + column, row * column))
+    return torch.stack((10 * row + column, row * column, (row**2 * column + column**2) % 7))
 
 
 def agree_at(
@@ -80,7 +82,8 @@ def agree_at(
 
 
 def check_bilinear(bilinear: Callable) -> None:
-    check_inside(by_hand(bilinear))
+    bilinear = by_hand(bilinear)
+    check_inside(bilinear)
     check_outside(bilinear)
     x = example().double().requires_grad_()
     row, column = (torch.tensor([0.25, -0.5], dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -88,17 +91,19 @@ def check_bilinear(bilinear: Callable) -> None:
     same_dtype(found, "x")
     reached(found, {"x": x, "row": row, "column": column})
     row, column = (torch.tensor([1.0], dtype=torch.float64, requires_grad=True) for _ in range(2))
-    if not all(g.any() for g in torch.autograd.grad(bilinear(x, row, column).sum(), (row, column))):
+    slope = torch.autograd.grad(bilinear(x, row, column).sum(), (row, column), allow_unused=True)
+    if not all(s is not None and s.any() for s in slope):
         raise Mistake(
-            "at whole rows and columns the place gets no gradient, and offsets that begin at 0 would never learn: the "
-            "second neighbour is r0 + 1, also where its weight dr is 0, and not ceil(r)"
+            "at a whole row or column the place gets no gradient, and offsets that begin at 0 would never learn: mix "
+            "r0 and r0 + 1 there, too; ceil(r) for r0 + 1, a shortcut for whole places, relu(1 − |r − i|) have no slope"
         )
     right("bilinear, inside and outside")
 
 
 def check_inside(bilinear: Callable) -> None:
     x = example()
-    row, column = torch.tensor([1.25, 3.0, 0.5, 2.75]), torch.tensor([2.5, 4.0, 1.75, 0.0])
+    row, column = torch.tensor([1.25, 3.0, 0.5, 2.75, 3.25]), torch.tensor([2.5, 4.0, 1.75, 0.0, 4.75])
+    expected = sampled(x, row, column)
     up, left = row.floor(), column.floor()
     dr, dc = row - up, column - left
     exchanged = "rows and columns are exchanged: x is indexed [channel, row, column]"
@@ -116,6 +121,8 @@ def check_inside(bilinear: Callable) -> None:
         "the weights by column are missing: 1 − dc and dc": sampled(x, row, left) + sampled(x, row, left + 1),
         "the weights by row are missing: 1 − dr and dr": sampled(x, up, column) + sampled(x, up + 1, column),
         LAST: sampled(x, row, column, outside="short"),
+        "height and width are exchanged: x.shape is (C, H, W)": sampled(x[:, :, :5], row, column),
+        "r0 is the floor, not the nearest: dr and dc lie between 0 and 1": sampled(x, row, column, low=torch.round),
         "these are the values half a pixel further up and left: here a pixel's place is its middle": sampled(
             x, row - 0.5, column - 0.5
         ),
@@ -124,23 +131,32 @@ def check_inside(bilinear: Callable) -> None:
         ),
     }
     try:
-        found = bilinear(x, row, column)
-    except IndexError as error:
-        raise Mistake(f"{exchanged}; all four neighbours lie on this map ({error})") from None
-    agree_at(found, sampled(x, row, column), row, column, "the value", known)
+        found = tried(bilinear, x, row, column, on="places on a map of 3 × 5 × 6")
+    except Mistake as error:
+        if not isinstance(error.__cause__, IndexError):
+            raise
+        why = {
+            "tensors used as indices": "indices must be whole numbers: r0.long()",
+            "out of bounds for dimension 0 with size 3": "x has the axes (channel, row, column): x[:, r, c]",
+            "out of bounds": exchanged,
+        }
+        raise Mistake(next((f"{w} ({error})" for text, w in why.items() if text in str(error)), str(error))) from None
+    agree_at(found, expected, row, column, "the value", known)
 
 
 def check_outside(bilinear: Callable) -> None:
     x = example()
     row = torch.tensor([-0.5, 4.25, 2.0, -1.0, -3.0, 9.0, 1.5])
     column = torch.tensor([4.0, 2.0, 5.25, 0.0, 2.0, 9.0, -0.25])
+    where = "places outside of the map, or with neighbours outside"
     try:
-        found = bilinear(x, row, column)
-    except (IndexError, RuntimeError) as error:
+        found = tried(bilinear, x, row, column, on=where)
+    except Mistake as error:
+        if not isinstance(error.__cause__, IndexError | RuntimeError):
+            raise
         raise Mistake(
-            f"a place outside of the map, or one whose neighbours are, ends in {type(error).__name__}: {error}; "
-            "read some valid pixel there and give it the weight 0, or frame the map with zeros (are height and width "
-            "exchanged? x.shape is (C, H, W))"
+            f"{error}; read some valid pixel there and give it the weight 0, or frame the map with zeros (are height "
+            "and width exchanged? x.shape is (C, H, W))"
         ) from None
     expected = sampled(x, row, column)
     on_map = (row >= 0) & (row <= 4) & (column >= 0) & (column <= 5)
@@ -207,8 +223,8 @@ def check_bilinear_gradient(bilinear_gradient: Callable) -> None:
     expected = torch.stack(slopes(x, row, column))
     try:
         with torch.no_grad():
-            found = torch.stack(bilinear_gradient(x, row, column))
-    except RuntimeError as error:
+            found = torch.stack(tried(bilinear_gradient, x, row, column, on="places on the map and at its border"))
+    except Mistake as error:
         if "require grad" not in str(error):
             raise
         raise Mistake("autograd is switched off here: write the two derivatives down by hand") from None

@@ -19,7 +19,7 @@ from upsnet_lite.course.checks.bilinear import (
     same_dtype,
     sampled,
 )
-from upsnet_lite.course.feedback import Mistake, agree, one_line, right, tried
+from upsnet_lite.course.feedback import Mistake, agree, known_as, one_line, right, tried
 from upsnet_lite.deform_conv import deform_conv2d, tap_places
 
 __all__ = ["check_bilinear", "check_bilinear_gradient", "check_deform_conv", "check_taps"]
@@ -39,14 +39,17 @@ def places(offset: Tensor, by_column: bool = False) -> tuple[Tensor, Tensor]:
 def agree_both(
     found: Sequence[Tensor], expected: Sequence[Tensor], what: str, axes: str, known: Mapping[str, Tensor]
 ) -> None:
-    """Rows and then columns agree; known holds both of them in one tensor."""
+    """Rows and columns agree; known holds both of them in one tensor."""
+    if found[0].shape == found[1].shape and (mistake := known_as(torch.stack(tuple(found)), known)):
+        raise Mistake(mistake)
     for i, which in enumerate(("row", "column")):
-        agree(found[i], expected[i], what.format(which), axes, {mistake: wrong[i] for mistake, wrong in known.items()})
+        alone = {f"the {which}s alone: {mistake}": wrong[i] for mistake, wrong in known.items()}
+        agree(found[i], expected[i], what.format(which), axes, alone)
 
 
 def check_taps(taps: Callable) -> None:
     offset = torch.arange(18.0)[:, None, None] / 100 + torch.zeros(18, 2, 3)
-    offset[0, 1, 2] = 5
+    offset[0, 1, 2], offset[3, 0, 1] = 5, -4
     in_halves = torch.stack((offset[:9], offset[9:]), 1).flatten(0, 1)
     swapped = offset.view(9, 2, 2, 3).flip(1).reshape(18, 2, 3)
     own = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij"))[:, None]  # each pixel's place
@@ -54,6 +57,8 @@ def check_taps(taps: Callable) -> None:
     last = torch.tensor([1, 2])[:, None, None, None]
     known = {
         "Δrow and Δcolumn are exchanged: of each pair the row comes first": torch.stack(places(swapped)),
+        "Δrow was taken for both axes": torch.stack((right_places[0], right_places[1] - moves[1] + moves[0])),
+        "Δcolumn was taken for both axes": torch.stack((right_places[0] - moves[0] + moves[1], right_places[1])),
         "the 18 offsets were read as nine rows and then nine columns; they come in pairs, tap after tap": (
             torch.stack(places(in_halves))
         ),
@@ -147,8 +152,8 @@ def check_values(deform_conv: Callable) -> None:
         ),
         "the taps are averaged; they must be added up": plain(weight / 9, bias),
     }
-    on = "x of (2, 5, 6), a weight of (2, 2, 3, 3) and a bias of (2,), one for each channel out: bias[:, None, None]"
-    found = tried(deform_conv, x, 0 * offset, weight, bias, on=on)
+    on, hint = "x of (2, 5, 6), a weight of (2, 2, 3, 3) and a bias of (2,)", "the bias is one for each channel out"
+    found = tried(deform_conv, x, 0 * offset, weight, bias, on=on, sizes=f"{hint}: bias[:, None, None]")
     agree(found, plain(weight, bias), "with offsets 0", "channel, row, column", known)
 
     deformed = lambda o: deform_conv2d(x[None], o[None], weight, bias, padding=1)[0]  # noqa: E731
@@ -157,7 +162,7 @@ def check_values(deform_conv: Callable) -> None:
         "Δrow and Δcolumn are exchanged": deformed(offset.view(9, 2, 5, 6).flip(1).reshape(18, 5, 6)),
         "the places were rounded: read them with `bilinear`": deformed(offset.round()),
     }
-    found = deform_conv(x, offset, weight, bias)
+    found = tried(deform_conv, x, offset, weight, bias, on="offsets of some pixels")
     agree(found, deformed(offset), "with offsets", "channel, row, column", known)
     same_dtype(deform_conv(*(v.double() for v in (x, offset, weight, bias))), "x")
 

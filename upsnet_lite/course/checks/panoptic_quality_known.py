@@ -6,9 +6,9 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-# Sum of the matches' IoU, TP, FP, FN of the classes that occur. Class 0 has an excused segment with a match; class 1
-# has two matches, and a crowd and an excused segment beside its FP and FN; class 3 has a crowd alone, class 5 nothing.
-# One class has FP alone and two have FN alone: what is left out can be told apart.
+# Sum of the matches' IoU, TP, FP, FN of the classes that occur. Class 0 has two excused segments, one of them matched;
+# class 1 has two matches, and a crowd and an excused segment beside its FP and FN; class 3 has a crowd alone, class 5
+# nothing. One class has FP alone and two have FN alone: what is left out can be told apart.
 COUNTS = {
     0: (0.9, 1, 0, 1),
     1: (1.4, 2, 1, 2),
