@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 from PIL import Image
 
-from .lab import Server, output
+from .lab import Server, open_lesson, output, run_all
 
 BYTES = "img => fetch(img.src).then(r => r.arrayBuffer()).then(b => Array.from(new Uint8Array(b)))"
 
@@ -59,6 +59,13 @@ class Form:
 
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def opened(lab, lesson: str, source: str) -> Form:
+    """Runs a lesson; the form of its first cell that holds this text."""
+    open_lesson(lab, lesson)
+    run_all(lab)
+    return Form(lab, source)
 
 
 def write_notebook(jupyter: Server, name: str, source: str) -> None:

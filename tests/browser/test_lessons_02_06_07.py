@@ -8,8 +8,8 @@ from upsnet_lite.preprocess import batch_images
 from upsnet_lite.viz.play_backbone import play_levels
 from upsnet_lite.viz.play_training import find_runs, words
 
-from .form import Form, pixels, write_notebook
-from .lab import ROOT, eventually, open_lesson, run_all
+from .form import opened, pixels, write_notebook
+from .lab import ROOT, eventually
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=30_000)  # a busy machine is no failure
@@ -19,9 +19,7 @@ expect.set_options(timeout=30_000)  # a busy machine is no failure
 
 @pytest.fixture(scope="module")
 def levels(lab):
-    open_lesson(lab, "02_backbone")
-    run_all(lab)
-    return Form(lab, "play_levels(model")
+    return opened(lab, "02_backbone", "play_levels(model")
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +54,7 @@ def test_02_level_channel_and_pixel(levels, here):
 
 @pytest.fixture(scope="module")
 def weights(lab):
-    open_lesson(lab, "06_losses")
-    run_all(lab)
-    return Form(lab, "play_weights(taught")
+    return opened(lab, "06_losses", "play_weights(taught")
 
 
 def test_06_a_weight_of_0_takes_a_loss_out_and_reset_brings_it_back(weights):
@@ -102,9 +98,7 @@ def logs(tmp_path_factory):
 
 def test_07_runs_and_columns(lab, jupyter, logs):
     write_notebook(jupyter, "runs", RUNS.format(str(logs)))
-    open_lesson(lab, "runs")
-    run_all(lab)
-    form, found = Form(lab, "play_runs("), find_runs(logs)
+    form, found = opened(lab, "runs", "play_runs("), find_runs(logs)
     expect(form.text).to_have_text(words(found, ["total", "loss_mask"]))
     before = form.png()
     form.control("runs").locator("select").select_option(label="off")

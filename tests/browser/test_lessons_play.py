@@ -16,8 +16,8 @@ from upsnet_lite.viz.play_semantic import words as tap_words
 from upsnet_lite.viz.play_task import edit, judge, play_pq
 from upsnet_lite.viz.play_task import words as pq_words
 
-from .form import Form, pixels, write_notebook
-from .lab import ROOT, open_lesson, run_all
+from .form import Form, opened, pixels, write_notebook
+from .lab import ROOT
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=30_000)  # a busy machine is no failure
@@ -38,9 +38,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def toy(lab, val):
-    open_lesson(lab, "01_panoptic_task")
-    run_all(lab)
-    return Form(lab, "play_pq(toy")
+    return opened(lab, "01_panoptic_task", "play_pq(toy")
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +119,7 @@ def test_01_the_scene_answers_too(lab, toy, val):
 
 @pytest.fixture(scope="module")
 def taps(lab):
-    open_lesson(lab, "03_semantic_head")
-    run_all(lab)
-    return Form(lab, "play_taps(head")
+    return opened(lab, "03_semantic_head", "play_taps(head")
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +165,7 @@ def test_03_level_and_sliders(taps, found):
 
 @pytest.fixture(scope="module")
 def nms(lab):
-    open_lesson(lab, "04_instance_head")
-    run_all(lab)
-    return Form(lab, "play_nms(pool")
+    return opened(lab, "04_instance_head", "play_nms(pool")
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +220,7 @@ play(draw, number=slider("number", 0, 100, 0))"""
 @pytest.fixture(scope="module")
 def slow(lab, jupyter):
     write_notebook(jupyter, "slow", SLOW)
-    open_lesson(lab, "slow")
-    run_all(lab)
-    return Form(lab, "play(draw")
+    return opened(lab, "slow", "play(draw")
 
 
 def test_a_slow_answer_shows_that_it_works_and_a_drag_does_not_queue(slow):

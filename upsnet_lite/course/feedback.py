@@ -203,15 +203,15 @@ def _words(expected: Tensor) -> str:
     return _number(expected) if expected.ndim == 0 else f"shape {tuple(expected.shape)}"
 
 
-def tried(function: Callable, *args: Any, on: str, sizes: str = "") -> Any:
+def tried(function: Callable, *args: Any, on: str, hints: Mapping[str, str] | None = None) -> Any:
     """function(*args); an error becomes a Mistake that says on which input, as `no instance at all`.
 
-    So does a tensor among the arguments that the function has overwritten. sizes: told where sizes do not fit.
+    So does a tensor among the arguments that the function has overwritten. hints: {part of an error: what to say}.
     """
     before = [a.detach().clone() if isinstance(a, Tensor) else None for a in args]
     try:
         found = function(*args)
-        if overwritten := [n for n, old in enumerate(before) if old is not None and not same(args[n], old)]:
+        if overwritten := [n for n, old in enumerate(before) if old is not None and not _unchanged(args[n], old)]:
             name = list(inspect.signature(function).parameters)[overwritten[0]]
             raise Mistake(f"your function changed the {name} that it was given: compute it anew, without += or [...] =")
         return found
@@ -220,9 +220,13 @@ def tried(function: Callable, *args: Any, on: str, sizes: str = "") -> Any:
     except (Mistake, NotImplementedError):
         raise
     except Exception as error:  # whatever a learner's code can raise
-        text = " ".join(str(error).split())
-        fit = f" ({sizes})" if sizes and "size of tensor" in text else ""
-        raise Mistake(f"{_called(function)} fails on {on}: {type(error).__name__}: {text}{fit}") from error
+        text = f"{_called(function)} fails on {on}: {one_line(error)}"
+        hint = next((hint for part, hint in (hints or {}).items() if part in text), "")
+        raise Mistake(f"{hint} ({text})" if hint else text) from error
+
+
+def _unchanged(now: Tensor, before: Tensor) -> bool:
+    return now.shape == before.shape and torch.allclose(now, before, rtol=0, atol=0, equal_nan=True)
 
 
 def _called(function: Callable) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from upsnet_lite import deform_conv
 from upsnet_lite.course.feedback import Mistake, Without, agree, known_as, right, same, tried
 
+FIRST = "row 0 and column 0 belong to the map: they are inside, >= 0 and not > 0"
 LAST = "the last row and column belong to the map: they are inside, < height and < width"
 READY = {
     "aten::grid_sampler_2d": "F.grid_sample does it all: write the four pixels and their weights down by hand",
@@ -62,6 +63,12 @@ def sampled(x: Tensor, row: Tensor, column: Tensor, low: Callable = torch.floor,
         for i, wr in ((0, 1 - dr), (1, dr))
         for j, wc in ((0, 1 - dc), (1, dc))
     )
+
+
+def on_map(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Which places (P,) lie between the middles of the map's outermost pixels."""
+    height, width = x.shape[1:]
+    return (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
 
 
 def example() -> Tensor:
@@ -126,21 +133,14 @@ def check_inside(bilinear: Callable) -> None:
         "these are the values half a pixel further up and left: here a pixel's place is its middle": sampled(
             x, row - 0.5, column - 0.5
         ),
-        "row 0 and column 0 belong to the map: they are inside, >= 0 and not > 0": sampled(
-            x, row, column, outside="early"
-        ),
+        FIRST: sampled(x, row, column, outside="early"),
     }
-    try:
-        found = tried(bilinear, x, row, column, on="places on a map of 3 × 5 × 6")
-    except Mistake as error:
-        if not isinstance(error.__cause__, IndexError):
-            raise
-        why = {
-            "tensors used as indices": "indices must be whole numbers: r0.long()",
-            "out of bounds for dimension 0 with size 3": "x has the axes (channel, row, column): x[:, r, c]",
-            "out of bounds": exchanged,
-        }
-        raise Mistake(next((f"{w} ({error})" for text, w in why.items() if text in str(error)), str(error))) from None
+    hints = {
+        "tensors used as indices": "indices must be whole numbers: r0.long()",
+        "out of bounds for dimension 0 with size 3": "x has the axes (channel, row, column): x[:, r, c]",
+        "out of bounds": exchanged,
+    }
+    found = tried(bilinear, x, row, column, on="places on a map of 3 × 5 × 6", hints=hints)
     agree_at(found, expected, row, column, "the value", known)
 
 
@@ -148,18 +148,13 @@ def check_outside(bilinear: Callable) -> None:
     x = example()
     row = torch.tensor([-0.5, 4.25, 2.0, -1.0, -3.0, 9.0, 1.5])
     column = torch.tensor([4.0, 2.0, 5.25, 0.0, 2.0, 9.0, -0.25])
+    hint = (
+        "where a pixel is outside of the map, read some valid one and give it the weight 0, or frame the map with "
+        "zeros (are height and width exchanged? x.shape is (C, H, W))"
+    )
     where = "places outside of the map, or with neighbours outside"
-    try:
-        found = tried(bilinear, x, row, column, on=where)
-    except Mistake as error:
-        if not isinstance(error.__cause__, IndexError | RuntimeError):
-            raise
-        raise Mistake(
-            f"{error}; read some valid pixel there and give it the weight 0, or frame the map with zeros (are height "
-            "and width exchanged? x.shape is (C, H, W))"
-        ) from None
+    found = tried(bilinear, x, row, column, on=where, hints={"IndexError": hint, "RuntimeError": hint})
     expected = sampled(x, row, column)
-    on_map = (row >= 0) & (row <= 4) & (column >= 0) & (column <= 5)
     known = {
         "outside of the map there is 0; yours repeats the border, as if the place were moved onto it": sampled(
             x, row, column, outside="repeat"
@@ -171,16 +166,14 @@ def check_outside(bilinear: Callable) -> None:
             sampled(x, row, column, low=torch.trunc)
         ),
         "the pixels outside are 0, not the whole place: less than one outside, it still gets its share of the edge": (
-            expected * on_map
+            expected * on_map(x, row, column)
         ),
         "row H and column W are outside: the last ones are H − 1 and W − 1": sampled(x, row, column, outside="late"),
         LAST: sampled(x, row, column, outside="short"),
         "the weights were made to add up to 1 without the pixels outside; these are 0, and keep their weights": (
             (expected / sampled(torch.ones_like(x), row, column)).nan_to_num(0)
         ),
-        "row 0 and column 0 belong to the map: they are inside, >= 0 and not > 0": sampled(
-            x, row, column, outside="early"
-        ),
+        FIRST: sampled(x, row, column, outside="early"),
     }
     agree_at(found, expected, row, column, "at the border, the value", known)
 
@@ -221,13 +214,10 @@ def check_bilinear_gradient(bilinear_gradient: Callable) -> None:
     x = example()
     row, column = torch.tensor([1.25, 3.75, 0.5, -0.25, 1.75]), torch.tensor([2.5, 4.25, 1.75, 5.5, 5.25])
     expected = torch.stack(slopes(x, row, column))
-    try:
-        with torch.no_grad():
-            found = torch.stack(tried(bilinear_gradient, x, row, column, on="places on the map and at its border"))
-    except Mistake as error:
-        if "require grad" not in str(error):
-            raise
-        raise Mistake("autograd is switched off here: write the two derivatives down by hand") from None
+    hints = {"require grad": "autograd is switched off here: write the two derivatives down by hand"}
+    with torch.no_grad():
+        found = tried(bilinear_gradient, x, row, column, on="places on the map and at its border", hints=hints)
+    found = torch.stack(found)
     if not same(found, expected) and torch.allclose(found, expected, rtol=0.02, atol=0.02):
         raise Mistake(
             "about right: is this a difference over a small step? float32 rounds it; the slope is exact by hand"
@@ -255,7 +245,6 @@ def wrong_slopes(x: Tensor, row: Tensor, column: Tensor, expected: Tensor) -> di
         across = sampled(x, row, column + half) - sampled(x, row, column - half)
         return torch.stack((down, across)) / (2 * half)
 
-    on_map = (row >= 0) & (row <= x.shape[1] - 1) & (column >= 0) & (column <= x.shape[2] - 1)
     return {
         "the two derivatives are exchanged: the one by row comes first": expected.flip(0),
         "the sign is wrong: below minus above, right minus left": -expected,
@@ -277,7 +266,7 @@ def wrong_slopes(x: Tensor, row: Tensor, column: Tensor, expected: Tensor) -> di
         ),
         "outside of the map there is 0, here too; yours repeats the border": steps(row, column, "repeat"),
         "a place less than a pixel outside of the map has a slope, too: its neighbours on the map count": (
-            expected * on_map
+            expected * on_map(x, row, column)
         ),
         "−0.25 was rounded to 0: .long() and .int() cut towards 0, .floor() goes down to −1": torch.stack(
             (

@@ -152,8 +152,9 @@ def check_values(deform_conv: Callable) -> None:
         ),
         "the taps are averaged; they must be added up": plain(weight / 9, bias),
     }
-    on, hint = "x of (2, 5, 6), a weight of (2, 2, 3, 3) and a bias of (2,)", "the bias is one for each channel out"
-    found = tried(deform_conv, x, 0 * offset, weight, bias, on=on, sizes=f"{hint}: bias[:, None, None]")
+    on = "x of (2, 5, 6), a weight of (2, 2, 3, 3) and a bias of (2,)"
+    hints = {"size of tensor": "the bias is one for each channel out: bias[:, None, None]"}
+    found = tried(deform_conv, x, 0 * offset, weight, bias, on=on, hints=hints)
     agree(found, plain(weight, bias), "with offsets 0", "channel, row, column", known)
 
     deformed = lambda o: deform_conv2d(x[None], o[None], weight, bias, padding=1)[0]  # noqa: E731

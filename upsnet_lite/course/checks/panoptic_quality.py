@@ -91,7 +91,7 @@ def check_pairwise_iou(pairwise_iou: Callable) -> None:
         pairwise_iou,
         TABLE.clone(),
         on="4 true and 6 predicted segments",
-        sizes="sizes of rows want the axes (G, 1), those of columns (P,)",
+        hints={"size of tensor": "sizes of rows want the axes (G, 1), those of columns (P,)"},
     )
     if found.shape == TABLE.shape:
         raise Mistake("void and unknown are no segments: leave row 0 and column 0 out of the result")
@@ -191,15 +191,11 @@ def check_excused(excused: Callable) -> None:
 
 
 def check_quality(quality: Callable) -> None:
-    try:
-        found = tried(quality, *image(), on="an image of 8 classes")
-    except Mistake as error:
-        if not isinstance(error.__cause__, ZeroDivisionError):
-            raise
-        raise Mistake(
-            "division by 0: of a class without a match TP is 0 (its SQ is 0: divide by max(tp, 1)); of a class that "
-            "does not occur TP + FP + FN is 0 (leave it out before you divide)"
-        ) from None
+    guard = (
+        "division by 0: of a class without a match TP is 0 (its SQ is 0: divide by max(tp, 1)); of a class that does "
+        "not occur TP + FP + FN is 0 (leave it out before you divide)"
+    )
+    found = tried(quality, *image(), on="an image of 8 classes", hints={"ZeroDivisionError": guard})
     expected = figures(*COUNTS.values())
     if mistake := known_as(found, mistakes()):
         raise Mistake(mistake)
