@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -186,16 +187,58 @@ def test_a_killed_run_never_looks_whole_and_the_next_one_mends_it(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(shapes.__file__).parents[2])
     try:
         deadline = time.monotonic() + 60
-        while not list(root.glob(f"{UNFINISHED}/train/*.jpg")) and time.monotonic() < deadline:
+        while not list(root.glob(f"{UNFINISHED}/*/train/*.jpg")) and time.monotonic() < deadline:
             time.sleep(0.02)
     finally:
         process.kill()
         process.wait()
-    assert list(root.glob(f"{UNFINISHED}/train/*.jpg"))
+    assert list(root.glob(f"{UNFINISHED}/*/train/*.jpg"))
     with pytest.raises(UserError, match="no split"):
         CocoPanoptic(root, "train")
     assert write_shapes(root, 2, 1, size=64)
     assert check(root) == [] and not (root / UNFINISHED).exists()
+
+
+@pytest.fixture
+def orphan(request):
+    """Starts a drawing process whose parent was killed: it writes into the folder it was told until that is gone."""
+
+    def write(folder):
+        for n in range(5_000):  # about a second, should the folder stay
+            try:
+                (folder / f"{n:012d}.jpg").write_bytes(b"drawn by a process whose parent is gone")
+            except FileNotFoundError:
+                return
+
+    def start(folder):
+        folder.mkdir(parents=True)
+        thread = threading.Thread(target=write, args=[folder])
+        thread.start()
+        request.addfinalizer(thread.join)
+
+    return start
+
+
+def test_a_drawing_process_that_outlives_its_parent_does_no_harm(tmp_path, orphan):
+    write_shapes(tmp_path / "alone", 2, 1, size=64)
+    orphan(tmp_path / "x" / UNFINISHED / "work" / "train")
+    assert write_shapes(tmp_path / "x", 2, 1, size=64)
+    assert digest(tmp_path / "x") == digest(tmp_path / "alone")
+
+
+def test_the_drawing_processes_have_ended_before_their_folder_is_removed(tmp_path, monkeypatch):
+    processes, running = [], []
+    start, rmtree = shapes.start_worker, shapes.shutil.rmtree
+
+    def removes(*args, **options):
+        running.append([p.poll() is None for p in processes])
+        rmtree(*args, **options)
+
+    monkeypatch.setattr(shapes, "start_worker", lambda *args: processes.append(start(*args)) or processes[-1])
+    monkeypatch.setattr(shapes.shutil, "rmtree", removes)
+    with pytest.raises(Stop):
+        write_shapes(tmp_path / "x", 400, 1, size=64, progress=stop_at(3), processes=2)
+    assert running == [[], [False, False]] and not list((tmp_path / "x").iterdir())
 
 
 def test_killed_while_moving_into_place(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -81,8 +82,7 @@ def write_shapes(
     try:
         if standing(root) == wanted:
             return False
-        work = root / UNFINISHED
-        with clean_up(work):
+        with new_work(root) as work:
             entries = {split: [] for split in SPLITS}
             for done, (split, *entry) in enumerate(write_all(work, train, val, size, seed, processes), 1):
                 entries[split].append(tuple(entry))
@@ -91,7 +91,7 @@ def write_shapes(
                 write_json(work, split, entries[split], wanted)
         for split in SPLITS:
             install(work, root, split)
-        shutil.rmtree(work)
+        shutil.rmtree(root / UNFINISHED)
     except OSError as error:
         raise UserError(f"shapes cannot be written to {root}: {error.strerror or error}") from None
     return True
@@ -172,11 +172,16 @@ def worker(root: str, *numbers: str) -> None:
     train, val, size, seed, k, n = map(int, numbers)
     try:
         for split, i in jobs(train, val)[k::n]:
-            print(json.dumps(write_one(Path(root), size, seed, split, i)), flush=True)
+            tell(write_one(Path(root), size, seed, split, i))
+    except OSError as error:
+        tell(error.strerror or str(error))
+
+
+def tell(found: tuple | str) -> None:
+    try:
+        print(json.dumps(found), flush=True)
     except BrokenPipeError:  # the parent is gone
         os._exit(1)
-    except OSError as error:
-        print(json.dumps(error.strerror or str(error)), flush=True)
 
 
 def write_one(root: Path, size: int, seed: int, split: str, i: int) -> tuple[str, dict, dict]:
@@ -224,16 +229,25 @@ def segment_color(rng: np.random.Generator, color: tuple[int, int, int], taken: 
 
 
 @contextmanager
-def clean_up(work: Path) -> Iterator[None]:
-    """Makes the empty folders of both splits; takes them away again where the block fails."""
-    shutil.rmtree(work, ignore_errors=True)
-    for split in SPLITS:
-        (work / split).mkdir(parents=True)
-        (work / "annotations" / f"panoptic_{split}").mkdir(parents=True)
+def new_work(root: Path) -> Iterator[Path]:
+    """A folder below UNFINISHED with the empty folders of both splits; all of it goes again where the block fails.
+
+    A killed run's drawing processes live until their next image. So its folder is moved before it is removed, and no
+    two runs' folders share a name: what such a process still writes has no place to go.
+    """
+    unfinished = root / UNFINISHED
+    unfinished.mkdir(parents=True, exist_ok=True)
+    for left in list(unfinished.iterdir()):
+        left.rename(unfinished / uuid4().hex)
+    shutil.rmtree(unfinished)
+    work = unfinished / uuid4().hex
     try:
-        yield
+        for split in SPLITS:
+            (work / split).mkdir(parents=True)
+            (work / "annotations" / f"panoptic_{split}").mkdir(parents=True)
+        yield work
     except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
