@@ -32,6 +32,24 @@ def test_write_aside_survives_an_interrupt(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_write_aside_of_a_folder(tmp_path: Path) -> None:
+    with write_aside(tmp_path / "new") as aside:
+        aside.mkdir()
+        (aside / "a").write_text("a")
+    with pytest.raises(KeyboardInterrupt), write_aside(tmp_path / "half") as aside:
+        aside.mkdir()
+        (aside / "a").write_text("a")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == ["new"] and (tmp_path / "new" / "a").read_text() == "a"
+
+
+def test_an_error_names_the_file_that_the_user_knows(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as error, write_aside(tmp_path / "a.json") as aside:
+        aside.mkdir()
+        aside.write_text("{}")
+    assert error.value.filename == str(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/passwd", ".."])
 def test_a_name_that_leads_out(tmp_path: Path, name) -> None:
     with pytest.raises(UserError, match="leads out of"):

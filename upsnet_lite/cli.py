@@ -1,5 +1,6 @@
 """The command line: one thin function per command. Torch and the rest are imported when a command runs, not before."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -205,4 +206,7 @@ def explore(
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without █ or × gets ?
     app(prog_name="upsnet-lite")

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,23 @@ class UserError(Exception):
 
 @contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; renamed onto it only if the block succeeds, removed if it does not."""
+    """Yields a temporary name beside `path`; renamed onto it only if the block succeeds, removed if it does not.
+
+    The block makes a file of it, or a folder: a folder may take the place of none, or of an empty one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")  # the suffix tells writers the format
     try:
         yield aside
         os.replace(aside, path)
+    except OSError as error:
+        if str(error.filename) == str(aside):
+            error.filename = str(path)  # the name that the user knows
+        raise
     finally:
+        if aside.is_dir():
+            shutil.rmtree(aside)
         aside.unlink(missing_ok=True)
 
 

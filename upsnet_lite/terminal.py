@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,6 +57,22 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def bar(share: float, most: int = 24) -> Any:
+    """A bar for a table, `most` characters wide or what room there is; only a whole share fills it."""
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    class Bar:
+        def __rich_measure__(self, console, options) -> Measurement:
+            return Measurement(1, most)
+
+        def __rich_console__(self, console, options) -> Iterator[Text]:
+            full = int(options.max_width * max(0.0, min(1.0, share)))
+            yield Text("█" * full + "░" * (options.max_width - full))
+
+    return Bar()
+
+
 def show(*head: str, rows: Iterable[Sequence]) -> None:
     """A table on stdout; numbers with one decimal, None as a dash."""
     from rich.console import Console
@@ -65,5 +81,9 @@ def show(*head: str, rows: Iterable[Sequence]) -> None:
 
     table = Table(*head)
     for row in rows:
-        table.add_row(*(Text(v if isinstance(v, str) else "-" if v is None else f"{v:.1f}") for v in row))
+        table.add_row(*(v if hasattr(v, "__rich_console__") else Text(written(v)) for v in row))
     Console().print(table)
+
+
+def written(value: str | float | None) -> str:
+    return value if isinstance(value, str) else "-" if value is None else f"{value:.1f}"

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +115,96 @@ def test_a_solution_is_shown_on_request_alone(run, project, monkeypatch):
     assert code == 1 and "math.floor" not in out
     code, out, _ = run("exercise solution 5 --yes")
     assert code == 0 and "math.floor" in out and "SOLUTION" not in out
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "{",
+        "[]",
+        '{"version": 2, "exercises": {}}',
+        '{"5_x_mask_y_mask": []}',
+        '{"5_x_mask_y_mask": {"points": {"test_edges": null}}}',
+        '{"5_x_mask_y_mask": {"points": []}}',
+        '{"5_x_mask_y_mask": {"hints": {"edges": -5}}}',
+    ],
+)
+@pytest.mark.parametrize("command", ["progress", "list", "hint 5", "check 5"])
+def test_a_broken_state_is_one_line_that_says_what_to_do(run, project, state, command):
+    file = learner.progress_file()
+    file.parent.mkdir(parents=True)
+    file.write_text(state)
+    code, out, err = run(f"exercise {command}")
+    assert code == 1 and not out and err.count("\n") == 1
+    assert str(file) in err and "move it away" in err
+    assert file.read_text() == state
+
+
+def test_points_are_no_more_than_there_are(run, project):
+    learner.remember(EXERCISE, "points", {"test_edges": 1000, "test_gone": 5})
+    assert "2 of 10" in run("exercise progress")[1]
+
+
+def test_what_cannot_be_kept_is_shown_all_the_same(run, project, monkeypatch):
+    run("course release")
+    learner.opened(EXERCISE)
+    learner.progress_file().mkdir()
+    monkeypatch.setattr(learner, "progress", dict)  # it appears while the check runs
+    code, out, err = run("exercise check 5")
+    assert code == 1 and "0 of 10" in out and "progress.json: Is a directory" in err
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60, 100])
+def test_bars_of_a_narrow_terminal_say_the_same(run, project, monkeypatch, columns):
+    def full(points: float) -> tuple[int, int]:
+        learner.remember(EXERCISE, "points", {"test_x_mask": points})
+        monkeypatch.setenv("COLUMNS", str(columns))
+        row = [line for line in run("exercise progress")[1].splitlines() if "█" in line or "░" in line][0]
+        return row.count("█"), row.count("░")
+
+    widths = {full(n) for n in (0, 2, 4)}
+    assert len({a + b for a, b in widths}) == 1 and (len(widths) == 3 or columns < 40)
+    assert all(b for _, b in widths), "4 of 10 is not all"
+
+
+def test_where_there_is_no_exercise_one_line_says_so(run, tmp_path, monkeypatch):
+    (tmp_path / paths.FOLDER).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for line in ("exercise list", "exercise progress", "exercise open 1", "course release", "course grade ."):
+        code, out, err = run(line)
+        assert code == 1 and not out and "holds no exercise" in err and err.count("\n") == 1
+
+
+def test_other_folders_do_no_harm(run, project):
+    source = project / paths.FOLDER / "source"
+    shutil.copytree(source / EXERCISE.folder, source / f"{EXERCISE.folder} - Copy")
+    (source / "3b_x").mkdir()
+    (source / "3b_x" / "x.ipynb").write_text("{}")
+    assert [e.folder for e in paths.exercises()] == [EXERCISE.folder]
+    assert run("course release --exercise 5 --exercise x_mask_y_mask") == (
+        0,
+        f"1 exercises written to {project / paths.FOLDER / 'release'}\n",
+        "",
+    )
+
+
+def test_a_copy_that_is_none_says_how_to_begin_again(run, project):
+    run("course release")
+    EXERCISE.path("mine").mkdir(parents=True)
+    for command in ("check", "open"):
+        assert (
+            "is no file; to begin again, move it away and run: upsnet-lite exercise open 5"
+            in (run(f"exercise {command} 5")[2])
+        )
+    EXERCISE.path("release").write_text('{"cells": []}')
+    assert "has no cells" in run("exercise progress")[2]
+
+
+def test_a_terminal_without_bars_gets_something(project, monkeypatch):
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    code = "import sys; from upsnet_lite.cli import main; sys.argv[1:] = ['exercise', 'progress']; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "0 of 10" in done.stdout and not done.stderr
 
 
 def test_what_a_user_gets_wrong_is_one_line(run, project, tmp_path):

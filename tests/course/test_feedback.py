@@ -109,6 +109,19 @@ def test_an_error_on_an_input_names_the_input():
         tried(lambda: (_ for _ in ()).throw(NotImplementedError), on="x")
 
 
+def test_an_error_without_words_has_some_and_a_place_in_the_notebook():
+    assert one_line(Mistake("")) == "Mistake"
+    cells = [
+        dict(cell_type="code", source="def twice(x):\n    y = x + x\n    return y[5]"),
+        dict(cell_type="code", source="twice([1])", metadata={"nbgrader": dict(grade=True, grade_id="a", points=1)}),
+        dict(cell_type="code", source="gone(1)", metadata={"nbgrader": dict(grade=True, grade_id="b", points=1)}),
+    ]
+    assert [part.message for part in score({"cells": cells})] == [
+        "IndexError: list index out of range (twice, line 3 of its cell)",
+        "NameError: name 'gone' is not defined (no cell before it defines it)",
+    ]
+
+
 def test_a_picture_waits_for_the_function(capsys):
     def stub():
         raise NotImplementedError
@@ -143,6 +156,7 @@ def test_a_stub_is_named_by_whoever_it_stops():
 
 def test_a_seed_is_the_same_on_every_machine():
     assert variant.seed("ada") == variant.seed(" Ada ") == 4260250381 != variant.seed("bela")
+    assert variant.seed("Zo\u00eb") == variant.seed("zoe\u0308"), "one character, or two as macOS writes them"
 
 
 def test_the_answer_of_another_student_is_recognised(monkeypatch):

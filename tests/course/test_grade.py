@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from upsnet_lite.course import grade, paths
+from upsnet_lite.course import grade, paths, sandbox, submission
 from upsnet_lite.course.isolated import Limits
 from upsnet_lite.course.score import by_id
 from upsnet_lite.files import UserError
@@ -120,6 +120,133 @@ def test_notebooks_that_were_not_graded_are_named(rows):
     told = {r["student"]: r["reason"] for r in rows if r["exercise"] == "?"}
     assert told["lena"] == "notes.ipynb: which exercise is this?"
     assert told["ada"] == f"{EXERCISE.name}-Copy1.ipynb: a second one; {EXERCISE.name}.ipynb was graded"
+
+
+SHOWS = """
+from IPython.display import HTML
+display(HTML("<script>document.title = 'mine'</script><img src='https://elsewhere.example/a.png'>"))
+print(chr(0xD800))
+"""
+SPIES = f"""
+import os
+print("sees", os.listdir({str(EXERCISE.path("source").parents[1])!r}))
+try: open({{path!r}}, "w").write("x")
+except OSError as error: print("cannot write", error.errno)
+"""
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory):
+    """(DIR, OUT in it): names, files and outputs that are awkward, not wrong."""
+    folder = tmp_path_factory.mktemp("awkward")
+
+    def hand_in(student: str, made: dict, *deeper: str) -> Path:
+        path = folder.joinpath(student, *deeper, f"{EXERCISE.name}.ipynb")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(like_released(made)))
+        return path
+
+    ada = hand_in("a_b", notebook())
+    hand_in("a_b", without("test_y_mask"), "old")
+    hand_in("a*b", {"cells": []})
+    hand_in("=shows", with_code("edges", SHOWS))
+    hand_in("spies", with_code("edges", SPIES.format(path=str(ada))))
+    (folder / "pipe").mkdir()
+    os.mkfifo(folder / "pipe" / f"{EXERCISE.name}.ipynb")
+    (folder / os.fsdecode(b"m\xe9l")).mkdir()
+    (folder / os.fsdecode(b"m\xe9l") / f"{EXERCISE.name}.ipynb").write_text("{}")
+    (folder / "a_b" / "week4").mkdir()
+    (folder / "a_b" / "week4" / "notes.ipynb").write_text("{}")
+    (folder / "loose.ipynb").write_text("{}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder.parent)  # relative paths, as they are typed
+        here = Path(folder.name)
+        grade.grade(here, here / "out", [EXERCISE], Limits(cell=SECONDS, memory=2 << 30))
+    return folder, folder / "out"
+
+
+def test_awkward_submissions_have_their_points(awkward):
+    with (awkward[1] / "grades.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    points = {name: [r["points"] for r in rows if r["student"] == name] for name in ("a*b", "pipe", "'=shows")}
+    assert points == {"a*b": ["0"] * 3, "pipe": ["0"] * 3, "'=shows": ["2", "4", "4"]}
+    told = {(r["student"], r["reason"]) for r in rows if r["exercise"] == "?"}
+    assert told == {
+        ("m?l", f"{EXERCISE.name}.ipynb: the folder's name holds what cannot be written; rename it"),
+        ("a_b", "week4/notes.ipynb: which exercise is this?"),
+        ("a_b", f"old/{EXERCISE.name}.ipynb: a second one; {EXERCISE.name}.ipynb was graded"),
+        ("?", "loose.ipynb: whose is it? it lies in no student's folder"),
+    }
+    totals = {row[0]: row[1] for row in grade.report(awkward[1])[1]}
+    assert totals == dict.fromkeys(("a＊b", "pipe"), "0 of 10") | dict.fromkeys(("a_b", "=shows", "spies"), "10 of 10")
+
+
+def test_results_of_an_earlier_run_are_no_submission(awkward):
+    assert "out" not in {s.student for s in grade.collect(awkward[0], [EXERCISE])[0]}
+
+
+def page_of(out: Path, student: str) -> str:
+    return (out / "feedback" / student / EXERCISE.folder / f"{EXERCISE.name}.html").read_text("utf-8")
+
+
+def test_a_page_runs_no_script_and_loads_nothing(awkward):
+    page = page_of(awkward[1], "=shows")
+    assert page.index("default-src 'none'") < page.index("<script>document.title = 'mine'</script>")
+    assert "<img src='https" not in page
+
+
+def test_the_sandbox_holds_where_the_results_lie_among_the_submissions(awkward):
+    if not sandbox.alone():
+        pytest.skip("this kernel allows no user namespaces")
+    assert "sees []" in page_of(awkward[1], "spies") and "cannot write" in page_of(awkward[1], "spies")
+
+
+def test_nothing_is_left_of_a_run_that_was_stopped(tmp_path):
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    (tmp_path / "class" / "ada" / f"{EXERCISE.name}.ipynb").write_text(json.dumps({"cells": []}))
+
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grade.grade(tmp_path / "class", tmp_path / "out", [EXERCISE], Limits(cell=SECONDS), progress=stop)
+    assert os.listdir(tmp_path) == ["class"]
+
+
+def test_a_page_keeps_what_a_person_grades(tmp_path):
+    """A capstone is graded in a rehearsal: the table of the report stands in what was handed in."""
+    made = paths.exercise("capstone")
+    master, released = (json.loads(made.path(step).read_text("utf-8")) for step in ("source", "release"))
+    handed = json.loads(json.dumps(released))
+    shown = [c for c in handed["cells"] if c["cell_type"] == "code" and "nbgrader" not in c["metadata"]][-1]
+    shown["outputs"] = [
+        dict(output_type="stream", name="stdout", text=["my table\n"]),
+        dict(output_type="display_data", data={"image/png": "aGk=", "text/html": "<script>"}, metadata={}),
+        dict(output_type="display_data", data={"image/png": "not base64 <script>"}, metadata={}),
+        5,
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps(handed))
+    submitted, _ = submission.read(tmp_path / "a.ipynb")
+    notebook, reasons = submission.mended(submitted, master, released)
+    submission.marked(notebook, [[] for _ in submission.code_cells(notebook)], reasons)
+    text = json.dumps(notebook)
+    assert "when it was handed in" in text and "my table" in text and "aGk=" in text and "<script>" not in text
+
+
+@pytest.mark.parametrize("content", [b"junk", b""])
+def test_a_broken_gradebook_is_one_line(tmp_path, content):
+    (tmp_path / "gradebook.db").write_bytes(content)
+    with pytest.raises(UserError, match="gradebook.db (is no gradebook|holds no exercise).*another --out"):
+        grade.report(tmp_path)
+
+
+def test_a_folder_that_holds_the_project_is_refused(tmp_path):
+    with pytest.raises(UserError, match="which grading needs: put the submissions"):
+        grade.refuse_what_it_needs(paths.root())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").write_text("mine")
+    with pytest.raises(UserError, match="is no empty folder"):
+        grade.grade(tmp_path, tmp_path / "full", [EXERCISE], Limits())
 
 
 def test_in_less_than_ten_minutes(graded):

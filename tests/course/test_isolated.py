@@ -12,14 +12,31 @@ import pytest
 
 from upsnet_lite.course.isolated import Limits, run
 from upsnet_lite.course.sandbox import descendants
+from upsnet_lite.files import UserError
 
 pytest.importorskip("IPython")
 SLEEP = str(100_000 + os.getpid())  # seconds by which a process of ours is found
 
+EATS_TOGETHER = """
+import os, time
+for _ in range(5):
+    if os.fork() == 0:
+        eaten = bytearray(b"x") * (700 << 20)
+        time.sleep(60)
+time.sleep(9)
+"""
+TELLS = """
+import os, time
+for name in os.listdir("/proc/self/fd"):
+    try: os.write(int(name), {})
+    except OSError: pass
+time.sleep(1)
+"""
+
 # (code, what its last output says)
 CELLS = [
     ("import os; x = 1; print('hi')", "hi"),
-    ("while True: pass", "longer than 5 s"),
+    ("while True: pass", "longer than 10 s"),
     ("os._exit(3)", "exit code 3"),
     ("os.kill(os.getpid(), 11)", "SIGSEGV"),
     ("eaten = []\nwhile True: eaten.append(bytearray(10**8))", "more than the 1 GB of memory"),
@@ -31,6 +48,11 @@ CELLS = [
     (f"import subprocess\nsubprocess.Popen(['setsid', 'sleep', '{SLEEP}']); print('started')", "started"),
     ("if os.fork() == 0: os.setsid()\nprint(x)", "2"),
     ("while True: os.fork()", "processes|longer than"),
+    (EATS_TOGETHER, "what it started need more than the 1 GB"),
+    (TELLS.format(b"junk\n"), "where its results are told"),
+    (TELLS.format(b'{"cell": -1}\n'), "where its results are told"),
+    ("print('\\ud800')", "[?]"),
+    ("display({'text/plain': 5, 'text/html': {'a': 1}}, raw=True); print('shown')", ""),
     ("from IPython.display import HTML; HTML('<b>bold</b>')", "<b>bold</b>"),
     ("print(os.environ.get('UPSNET_STUDENT'), os.environ.get('SECRET'), x)", "ada None 2"),
 ]
@@ -58,7 +80,7 @@ def left_over() -> list[bytes]:
 
 def test_each_cell_has_its_outcome(monkeypatch):
     monkeypatch.setenv("SECRET", "of the teacher")
-    outputs = run([code for code, _ in CELLS], Limits(cell=5, memory=1 << 30), env={"UPSNET_STUDENT": "ada"})
+    outputs = run([code for code, _ in CELLS], Limits(cell=10, memory=1 << 30), env={"UPSNET_STUDENT": "ada"})
     found = {code: said(o) for (code, _), o in zip(CELLS, outputs, strict=True)}
     assert not {
         code: text for (code, says), text in zip(CELLS, found.values(), strict=True) if not re.search(says, text)
@@ -94,11 +116,44 @@ def test_files_stay_and_what_is_hidden_looks_empty(tmp_path):
         "os.kill(-1, 9)",
         "print('alive')",
     ]
-    outputs = run(cells, Limits(cell=20), [hidden])
+    (hidden / "inner").mkdir()
+    outputs = run(cells, Limits(cell=20), [hidden, hidden / "inner"])
     told = [said(o) for o in outputs]
     assert told[0].startswith("[] ['file']") and "Read-only" in told[1] and told[2].startswith("True")
     assert "OSError" in told[3] and told[5].startswith("alive")
     assert (open_ / "file").read_text() == (hidden / "file").read_text() == "kept"
+
+
+def test_a_worker_that_cannot_start_is_said_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(UserError, match="no process for its cells can be started here: .*exit code 1"):
+        run(["1"], Limits(cell=5))
+
+
+def test_a_stop_is_heard_within_a_second():
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(["while True: pass"], Limits(cell=100), stopped=lambda: time.monotonic() > start + 3)
+    assert time.monotonic() < start + 15 and not left_over()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_no_process_outlives_a_grader_that_was_killed():
+    cell = f"import subprocess; subprocess.Popen(['setsid', 'sleep', '{SLEEP}'])\nwhile True: pass"
+    code = f"from upsnet_lite.course.isolated import Limits, run; run([{cell!r}], Limits(cell=500))"
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    grader = subprocess.Popen([sys.executable, "-c", code], env=env)
+    for there, seconds in [(True, 60), (False, 15)]:
+        deadline = time.monotonic() + seconds
+        while bool(sleepers()) != there and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert bool(sleepers()) == there
+        grader.kill()
+        grader.wait(20)
+
+
+def sleepers() -> list[bytes]:
+    return [c for c in left_over() if c.startswith(b"sleep")]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")

@@ -1,10 +1,14 @@
 """The commands `exercise` (for a learner) and `course` (for a teacher): thin, over `learner`, `release` and `grade`."""
 
+import math
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..files import UserError
 from ..terminal import command
 
 exercise = typer.Typer(
@@ -18,12 +22,6 @@ course = typer.Typer(
     no_args_is_help=True,
 )
 Number = Annotated[str, typer.Argument(metavar="N", help="Number or name of an exercise.")]
-BAR = 24  # characters
-
-
-def bar(share: float) -> str:
-    full = round(BAR * max(0.0, min(1.0, share)))
-    return "█" * full + "░" * (BAR - full)
 
 
 def one(which: str):
@@ -63,14 +61,15 @@ def open_(
 def check(n: Number) -> None:
     """Run your copy and say what each part earns; the exit code is 1 while something is missing."""
     from ..terminal import show
-    from .learner import checked, keep
+    from .learner import checked, keep, progress
 
     found = one(n)
+    progress()  # what cannot be read is told before minutes are spent
     parts = checked(found)
-    keep(found, parts)
     rows = [(p.grade_id.removeprefix("test_"), gained(p.points, p.max_points), p.message or "✓") for p in parts]
     rows.append(("all", gained(sum(p.points or 0 for p in parts), sum(p.max_points for p in parts)), ""))
     show("part", "points", "", rows=rows)
+    keep(found, parts)
     if any(p.points != p.max_points for p in parts if p.points is not None):
         print(f"A hint: upsnet-lite exercise hint {found.number}")
         raise typer.Exit(1)
@@ -99,12 +98,12 @@ def hint(
 @command(exercise, "progress", "exercise progress")
 def progress() -> None:
     """How far you are in the course."""
-    from ..terminal import show
+    from ..terminal import bar, show
     from .learner import standing
 
     table = standing()
     rows = [
-        (str(e.number), e.name, bar(got / most), f"{got:g} of {most:g}", str(hints) if hints else "")
+        (str(e.number), e.name, bar(got / (most or 1)), f"{got:g} of {most:g}", str(hints) if hints else "")
         for e, _, got, most, hints in table
     ]
     got, most = sum(row[2] for row in table), sum(row[3] for row in table)
@@ -154,10 +153,9 @@ def release(
 
 def with_source(only: list[str] | None) -> list:
     """The chosen exercises, or all; UserError where a source is missing."""
-    from ..files import UserError
     from .paths import exercises
 
-    chosen = [one(name) for name in only] if only else exercises()
+    chosen = list(dict.fromkeys(map(one, only))) if only else exercises()
     for e in chosen:
         if not e.path("source").is_file():
             raise UserError(f"{e.path('source')} is missing: exercises are released and graded from their sources")
@@ -175,13 +173,23 @@ def grade(
 ) -> None:
     """Grade DIR/STUDENT/*.ipynb, each in a sandbox: CSV, HTML feedback and nbgrader's gradebook."""
     from ..terminal import progress_bar
-    from .grade import grade
+    from .grade import collect, grade, printable
     from .isolated import Limits
+    from .sandbox import alone
 
+    if not math.isfinite(seconds * memory):
+        raise UserError("--seconds and --memory want finite numbers")
     limits = Limits(cell=seconds, notebook=20 * seconds, memory=int(memory * 2**30))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as after Ctrl-C nothing is left
+    chosen = with_source(only)
+    _, strangers = collect(folder, chosen)
+    if not alone():
+        print("This system cannot isolate a submission: it can read and delete what you can.", file=sys.stderr)
     with progress_bar("grading") as bar:
-        graded = grade(folder, out, with_source(only), limits, jobs, bar)
+        graded = grade(folder, out, chosen, limits, jobs, bar)
     report(out)
+    for path, reason in strangers.items():
+        print(printable(f"not graded: {folder / path}: {reason}"))
     print(f"{len(graded)} submissions graded: {out / 'grades.csv'}, pages for the students in {out / 'feedback'}")
 
 

@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -253,7 +254,16 @@ def one_line(error: BaseException) -> str:
         return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
     if isinstance(error, NotImplementedError) and not text:  # torch raises it, too, with a text
         return f"not done yet: {_raiser(error)} still raises NotImplementedError"
-    return text if isinstance(error, Mistake) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    if isinstance(error, Mistake) and text:
+        return text
+    return f"{type(error).__name__}: {text}".removesuffix(": ") + _place(error)
+
+
+def _place(error: BaseException) -> str:
+    """` (lateral, line 3 of its cell)`; "" where it was no function of a notebook that raised it."""
+    frames = [f for f in extract_tb(error.__traceback__) if not Path(f.filename).is_file()]  # a cell is no file
+    own = [f for f in frames if not f.name.startswith("<")]
+    return f" ({own[-1].name}, line {own[-1].lineno} of its cell)" if own else ""
 
 
 def _raiser(error: BaseException) -> str:

@@ -8,6 +8,9 @@ OUT is a course in nbgrader's layout: `nbgrader formgrader` opens it for what a 
 import csv
 import json
 import re
+import sys
+import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,13 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from upsnet_lite.course import isolated, submission
-from upsnet_lite.course.paths import Exercise, data_root
+from upsnet_lite.course.feedback import one_line
+from upsnet_lite.course.paths import Exercise, data_root, root
 from upsnet_lite.course.release import last_line, scratch, settings, start
 from upsnet_lite.course.score import Part, about, source
 from upsnet_lite.files import UserError, write_aside
 
 COLUMNS = ("student", "exercise", "part", "points", "max", "reason")
-LINKED = re.compile(r"<(script|link)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//[^>]*>(?:\s*</script>)?", re.IGNORECASE)
+LINKED = re.compile(
+    r"<(script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>(?:\s*</script>)?"
+    r"|<meta\b[^>]*\bhttp-equiv\b[^>]*>",
+    re.IGNORECASE,
+)
+# what a submission shows may hold scripts: a browser that obeys this runs none and loads nothing
+POLICY = (
+    "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
+)
+NAMES = str.maketrans("*?[]", "＊？［］")  # nbgrader takes names for patterns
 
 
 @dataclass(frozen=True)
@@ -30,22 +43,32 @@ class Submitted:
     exercise: Exercise
     path: Path
 
+    def within(self, folder: Path) -> str:
+        """Its path in the student's folder."""
+        return "/".join(self.path.relative_to(folder).parts[1:])
+
 
 def collect(folder: Path, exercises: Sequence[Exercise]) -> tuple[list[Submitted], dict[Path, str]]:
-    """DIR/STUDENT/[anything/]name.ipynb, by the name of an exercise; and what is not graded, with why."""
+    """DIR/STUDENT/[anything/]name.ipynb, by the name of an exercise; and what is not graded (path in DIR), with why."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; it should hold one folder for each student")
     found: dict[tuple[str, Exercise], Submitted] = {}
     strangers = {}
-    for path in sorted(folder.glob("*/**/*.ipynb"), reverse=True):  # name.ipynb comes before name-Copy1.ipynb
+    paths = sorted(folder.glob("**/*.ipynb"), reverse=True)  # name.ipynb comes before name-Copy1.ipynb
+    for path in sorted(paths, key=lambda p: len(p.parts)):
         inside = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in inside):
-            continue  # .ipynb_checkpoints
+        within = "/".join(inside[1:])
+        if any(part.startswith(".") for part in inside) or (folder / inside[0] / "gradebook.db").exists():
+            continue  # .ipynb_checkpoints; the results of an earlier run
         named = next((e for e in exercises if re.match(rf"({e.number}_)?{e.name}\b", path.stem)), None)
-        if named is None:
-            strangers[path] = f"{path.name}: which exercise is this?"
+        if len(inside) == 1:
+            strangers[Path(*inside)] = f"{path.name}: whose is it? it lies in no student's folder"
+        elif not inside[0].isprintable():
+            strangers[Path(*inside)] = f"{within}: the folder's name holds what cannot be written; rename it"
+        elif named is None:
+            strangers[Path(*inside)] = f"{within}: which exercise is this?"
         elif (inside[0], named) in found:
-            strangers[path] = f"{path.name}: a second one; {found[inside[0], named].path.name} was graded"
+            strangers[Path(*inside)] = f"{within}: a second one; {found[inside[0], named].within(folder)} was graded"
         else:
             found[inside[0], named] = Submitted(inside[0], named, path)
     if not found:
@@ -61,30 +84,45 @@ def grade(
     jobs: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Submitted, list[Part]]:
-    """Grades every submission of these exercises into a new folder `out`; nothing that one does stops the others."""
+    """Grades every submission of these exercises into a new folder `out`; nothing that one does stops the others.
+
+    The folder appears when all are graded.
+    """
     if (out / "gradebook.db").exists():
         raise UserError(f"{out} holds a gradebook already: give another --out, or remove it")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is no empty folder: give another --out")
+    folder = folder.resolve()  # nbgrader changes the current folder while the next submissions are read
     found, strangers = collect(folder, exercises)
+    refuse_what_it_needs(folder)
     chosen = [e for e in exercises if any(s.exercise == e for s in found)]
-    out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     data_root()  # drawn now, if ever: a submission could not
-    with scratch():
+    with write_aside(out.resolve()) as out, scratch():
+        out.mkdir()
         api = start(out, chosen)
         masters = {e: json.loads(e.path("source").read_text(encoding="utf-8")) for e in chosen}
         releases = {e: json.loads((out / "release" / e.folder / f"{e.name}.ipynb").read_text("utf-8")) for e in chosen}
         students = sorted({s.student for s in found})
-        hidden = [sources_of(chosen[0]), folder.resolve(), out]
+        hidden = [sources_of(chosen[0]), folder, out, root() / ".git", root() / "tests"]
+        stop = threading.Event()
 
         def run(s: Submitted) -> tuple[dict, list[Part]]:
-            return executed(s, masters[s.exercise], releases[s.exercise], limits, hidden, students)
+            master, released = masters[s.exercise], releases[s.exercise]
+            try:
+                return executed(s, master, released, limits, hidden, students, stop.is_set)
+            except Exception as error:  # whatever it is: the others are graded
+                return lost(master, released, f"it could not be run: {one_line(error)}")
 
         graded = {}
         with ThreadPoolExecutor(jobs) as pool:
-            for s, (notebook, parts) in zip(found, pool.map(run, found), strict=True):
-                graded[s] = record(api, out, s, notebook, parts)
-                progress(len(graded), len(found))
-    write_csv(out / "grades.csv", graded, strangers)
+            try:
+                for s, (notebook, parts) in zip(found, pool.map(run, found), strict=True):
+                    graded[s] = recorded(api, out, s, notebook, parts)
+                    progress(len(graded), len(found))
+            except BaseException:  # Ctrl-C: nobody waits for what is running
+                stop.set()
+                raise
+        write_csv(out / "grades.csv", graded, strangers)
     return graded
 
 
@@ -92,22 +130,41 @@ def sources_of(exercise: Exercise) -> Path:
     return exercise.path("source").parents[1]
 
 
+def refuse_what_it_needs(folder: Path) -> None:
+    """A submission sees nothing of this folder: it must not hold what it is run with."""
+    for needed in (sys.prefix, sys.base_prefix, Path(__file__).parents[2], tempfile.gettempdir()):
+        if Path(needed).resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{folder} holds {needed}, which grading needs: put the submissions into a folder of their own"
+            )
+
+
 def executed(
-    s: Submitted, master: dict, released: dict, limits: isolated.Limits, hidden: Sequence[Path], students: Sequence[str]
+    s: Submitted,
+    master: dict,
+    released: dict,
+    limits: isolated.Limits,
+    hidden: Sequence[Path],
+    students: Sequence[str],
+    stopped: Callable[[], bool],
 ) -> tuple[dict, list[Part]]:
     """The notebook with its outputs, and what each part earns."""
     submitted, broken = submission.read(s.path)
-    notebook, reasons = submission.mended(submitted, master, released)
-    cells = submission.code_cells(notebook)
     if broken:
-        outputs: list[list[dict]] = [
-            [isolated.error("Mistake", broken)] if about(c).get("grade") else [] for c in cells
-        ]
-        parts = submission.marked(notebook, outputs, {})
-        return notebook, [replace(p, message=broken) for p in parts]
+        return lost(master, released, broken)
+    notebook, reasons = submission.mended(submitted, master, released)
     env = {"UPSNET_STUDENT": s.student, "UPSNET_CLASS": "\n".join(students)}
-    outputs = isolated.run([source(c) for c in cells], limits, hidden, env)
+    cells = [source(c) for c in submission.code_cells(notebook)]
+    outputs = isolated.run(cells, limits, hidden, env, stopped)
     return notebook, submission.marked(notebook, outputs, reasons)
+
+
+def lost(master: dict, released: dict, reason: str) -> tuple[dict, list[Part]]:
+    """A notebook of which nothing counts, with the reason at each part."""
+    notebook, _ = submission.mended({"cells": []}, master, released)
+    cells = submission.code_cells(notebook)
+    outputs: list[list[dict]] = [[isolated.error("Mistake", reason)] if about(c).get("grade") else [] for c in cells]
+    return notebook, [replace(p, message=reason) for p in submission.marked(notebook, outputs, {})]
 
 
 # ------------------------------------------------------------------------------------------------------ nbgrader
@@ -123,9 +180,17 @@ def bookkeeping() -> dict[str, list[Any]]:
     }
 
 
+def recorded(api: Any, out: Path, s: Submitted, notebook: dict, parts: list[Part]) -> list[Part]:
+    """As `record`; what nbgrader cannot take earns nothing, and the others are graded."""
+    try:
+        return record(api, out, s, notebook, parts)
+    except Exception as error:
+        return [replace(p, points=0, message=f"nbgrader: {one_line(error)}") for p in parts]
+
+
 def record(api: Any, out: Path, s: Submitted, notebook: dict, parts: list[Part]) -> list[Part]:
     """Points into the gradebook, feedback as HTML; the parts as the gradebook has them."""
-    student = re.sub(r"[*?\[\]]", "_", s.student)  # nbgrader takes names for patterns
+    student = s.student.translate(NAMES)
     path = out / "submitted" / student / s.exercise.folder / f"{s.exercise.name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(notebook), encoding="utf-8")
@@ -140,8 +205,14 @@ def record(api: Any, out: Path, s: Submitted, notebook: dict, parts: list[Part])
     api.generate_feedback(s.exercise.folder, student)
     for page in (out / "feedback" / student / s.exercise.folder).glob("*.html"):
         page.chmod(0o644)
-        page.write_text(LINKED.sub("", page.read_text("utf-8")), "utf-8")  # nothing is loaded from elsewhere
+        page.write_text(harmless(page.read_text("utf-8")), "utf-8")
     return [replace(p, points=points[p.grade_id]) for p in parts]
+
+
+def harmless(page: str) -> str:
+    """The page, which loads nothing from elsewhere and runs no script."""
+    head = f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    return LINKED.sub("", page).replace("<head>", head, 1)
 
 
 def write_csv(path: Path, graded: dict[Submitted, list[Part]], strangers: dict[Path, str]) -> None:
@@ -152,27 +223,52 @@ def write_csv(path: Path, graded: dict[Submitted, list[Part]], strangers: dict[P
             for p in parts:
                 points = "" if p.points is None else f"{p.points:g}"
                 reason = "" if p.points == p.max_points else p.message
-                table.writerow((s.student, s.exercise.folder, p.grade_id, points, f"{p.max_points:g}", reason))
+                table.writerow(
+                    (cell(s.student), s.exercise.folder, p.grade_id, points, f"{p.max_points:g}", cell(reason))
+                )
         for stranger, reason in strangers.items():
-            table.writerow((stranger.parts[-2], "?", "", "", "", reason))
+            student = stranger.parts[0] if len(stranger.parts) > 1 else "?"
+            table.writerow((cell(student), "?", "", "", "", cell(reason)))
+
+
+def cell(text: str) -> str:
+    """One line; what a spreadsheet would take for a formula begins with an apostrophe."""
+    text = printable(text)
+    return f"'{text}" if text[:1] in tuple("=+-@") else text
+
+
+def printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def report(out: Path) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table: student, points in each exercise by its number, total; with those given by hand."""
     if not (out / "gradebook.db").is_file():
         raise UserError(f"{out} holds no gradebook; grade first: upsnet-lite course grade DIR --out {out}")
+    again = "grade anew, with another --out"
     with scratch():
         from nbgrader.apps.api import NbGraderAPI
+        from sqlalchemy.exc import DatabaseError
 
-        with NbGraderAPI(config=settings(out)).gradebook as book:
-            names = sorted(a.name for a in book.assignments)
-            rows = []
-            for student in sorted(book.students, key=lambda s: s.id):
-                handed = {s.name: s for s in book.student_submissions(student.id)}
-                cells = [points_of(handed[n]) if n in handed else "-" for n in names]
-                total = sum(s.score for s in handed.values()), sum(a.max_score for a in book.assignments)
-                rows.append([student.id, *cells, f"{total[0]:g} of {total[1]:g}"])
+        try:
+            with NbGraderAPI(config=settings(out)).gradebook as book:
+                names, rows = points_in(book)
+        except DatabaseError as error:
+            raise UserError(f"{out / 'gradebook.db'} is no gradebook ({error.orig}); {again}") from None
+    if not names:
+        raise UserError(f"{out / 'gradebook.db'} holds no exercise; {again}")
     return ["student", *(n.partition("_")[0] for n in names), "total"], rows
+
+
+def points_in(book: Any) -> tuple[list[str], list[list[str]]]:
+    """The exercises' names, and a row for each student."""
+    names, rows = sorted(a.name for a in book.assignments), []
+    for student in sorted(book.students, key=lambda s: s.id):
+        handed = {s.name: s for s in book.student_submissions(student.id)}
+        cells = [points_of(handed[n]) if n in handed else "-" for n in names]
+        total = sum(s.score for s in handed.values()), sum(a.max_score for a in book.assignments)
+        rows.append([student.id, *cells, f"{total[0]:g} of {total[1]:g}"])
+    return names, rows
 
 
 def points_of(handed: Any) -> str:

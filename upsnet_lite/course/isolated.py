@@ -12,20 +12,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from upsnet_lite.course.sandbox import PROCESSES, TOO_MANY
+from upsnet_lite.course.sandbox import PROCESSES, TOO_MANY, TOO_MUCH
+from upsnet_lite.files import UserError
 
 START, SHOWN = 180, 50_000_000  # seconds for torch to be imported, on a busy machine; bytes of all outputs
+TORCH = 512 << 20  # bytes that Python and torch take themselves
 KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "UPSNET_COURSE_QUICK")  # of our environment; nothing else is its business
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds for a cell and for all of a notebook's attempts; bytes of memory, and of what one cell prints."""
+    """Seconds for a cell and for all of a notebook's attempts; bytes of memory, also of all that a cell starts
+    together, and of what one cell prints."""
 
     cell: float = 60
     notebook: float = 600
@@ -34,25 +38,36 @@ class Limits:
 
 
 def run(
-    cells: Sequence[str], limits: Limits, hidden: Sequence[Path] = (), env: Mapping[str, str] | None = None
+    cells: Sequence[str],
+    limits: Limits,
+    hidden: Sequence[Path] = (),
+    env: Mapping[str, str] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[list[dict]]:
-    """The outputs of each cell, as a notebook notes them. hidden: folders that it must not read."""
+    """The outputs of each cell, as a notebook notes them.
+
+    hidden: folders that it must not read. stopped: asked once a second; KeyboardInterrupt when it says so. UserError
+    where no process can be started.
+    """
     lost: dict[int, list[dict]] = {}
-    deadline = time.monotonic() + limits.notebook
+    deadline, starts = time.monotonic() + limits.notebook, 2
     while True:
-        done, ended, reason = attempt(cells, lost, limits, hidden, env or {}, deadline)
+        done, ended, reason = attempt(cells, lost, limits, hidden, env or {}, deadline, stopped)
         if ended is None:
             break
-        if time.monotonic() > deadline:
+        over = time.monotonic() > deadline
+        if over:
             late = error(
                 "CellTimeoutError", f"the {limits.notebook:g} s for the whole notebook were over before this cell"
             )
             lost |= {n: [late] for n in range(len(cells)) if n not in done and n not in lost}
-        if ended not in done or reason:
-            lost[ended] = [error("DeadKernelError", reason)]
-        else:
-            lost[ended] = done[ended]
-        if time.monotonic() > deadline:
+        if ended >= 0:
+            lost[ended] = [error("DeadKernelError", reason)] if ended not in done or reason else done[ended]
+        elif not over:
+            starts -= 1
+            if not starts:
+                raise UserError(f"no process for its cells can be started here: {reason}")
+        if over:
             break
     return [(done | lost).get(n, []) for n in range(len(cells))]
 
@@ -68,10 +83,11 @@ def attempt(
     hidden: Sequence[Path],
     env: Mapping[str, str],
     deadline: float,
+    stopped: Callable[[], bool],
 ) -> tuple[dict[int, list[dict]], int | None, str]:
-    """Outputs of the cells that ended, and the cell with which it all ended (None: none) with the reason.
+    """Outputs of the cells that ended, and the cell with which it all ended (None: none, -1: before the first).
 
-    The reason is empty where the cell's own outputs tell it.
+    Then the reason. The reason is empty where the cell's own outputs tell it.
     """
     job = dict(cells=list(cells), skip=sorted(lost), memory=limits.memory, printed=limits.printed)
     done: dict[int, list[dict]] = {}
@@ -81,27 +97,55 @@ def attempt(
         started(Path(work), hidden, env, job) as (process, pipe),
     ):
         while True:
+            if stopped():
+                raise KeyboardInterrupt
             left = min(since + allowed, deadline) - time.monotonic()
             if left <= 0:
-                return done, max(current, 0), f"it takes longer than {limits.cell:g} s"
+                return done, current, f"it takes longer than {allowed:g} s"
             if not select.select([pipe], [], [], min(left, 1))[0]:
                 continue
             chunk = os.read(pipe, 1 << 16)
             told += len(chunk)
             if told > SHOWN:
-                return done, max(current, 0), f"its outputs take more than {SHOWN / 1e6:g} MB"
+                return done, current, f"its outputs take more than {SHOWN / 1e6:g} MB"
             if not chunk:
                 process.wait()
-                return done, max(current, 0), how_it_ended(process.returncode)
+                return done, current, how_it_ended(process.returncode, limits)
             *lines, rest = (rest + chunk).split(b"\n")
-            for line in map(json.loads, lines):
-                current, since, allowed = line["cell"], time.monotonic(), limits.cell
-                if current < 0:
+            for line in map(heard, lines):
+                if not line or (line["cell"] < 0 and done.keys() | lost.keys() != set(range(len(cells)))):
+                    return done, max(current, 0), "it wrote where its results are told"
+                if line["cell"] < 0:
                     return done, None, ""
+                current, since, allowed = min(line["cell"], len(cells) - 1), time.monotonic(), limits.cell
                 if "outputs" in line:
                     done[current] = line["outputs"]
                 if line.get("fatal"):
                     return done, current, ""
+
+
+def heard(line: bytes) -> dict:
+    """What the worker tells, or {}: a cell can write there, too, and anything."""
+    try:
+        told = json.loads(line)
+        outputs = told.get("outputs", [])
+        fine = type(told["cell"]) is int and isinstance(outputs, list) and all(map(is_output, outputs))
+    except (ValueError, KeyError, AttributeError, RecursionError):
+        return {}
+    return told if fine else {}
+
+
+def is_output(output: Any) -> bool:
+    """Whether a notebook may hold it: printed text, an error, or something shown."""
+    try:
+        kind = output["output_type"]
+        if kind == "display_data":
+            return {*map(type, output["data"])} <= {str} and isinstance(output["metadata"], dict)
+        texts = dict(stream=("name", "text"), error=("ename", "evalue"))[kind]
+        traced = output.get("traceback", [])
+        return all(isinstance(text, str) for text in (*map(output.get, texts), *traced)) and isinstance(traced, list)
+    except (KeyError, TypeError):
+        return False
 
 
 class started:
@@ -113,7 +157,7 @@ class started:
         own |= {k: str(work) for k in ("HOME", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")}
         own |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "CUDA_VISIBLE_DEVICES": ""}
         python = [sys.executable, "-B", "-m"]
-        command = [*python, "upsnet_lite.course.sandbox", work, *hidden, "--"]
+        command = [*python, "upsnet_lite.course.sandbox", job["memory"] + TORCH, work, *hidden, "--"]
         command += [*python, "upsnet_lite.course.worker", str(reports)]
         silent = dict(stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         look = dict(cwd=work, env=own | dict(env), pass_fds=[reports], start_new_session=True)
@@ -136,7 +180,9 @@ class started:
             self.process.wait()
 
 
-def how_it_ended(code: int) -> str:
+def how_it_ended(code: int, limits: Limits) -> str:
+    if code == TOO_MUCH:
+        return f"it and what it started need more than the {limits.memory / 2**30:g} GB of memory that are allowed"
     if code == TOO_MANY:
         return f"it started more than {PROCESSES} processes"
     if code > 192 or code < 0:

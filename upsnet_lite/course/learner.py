@@ -1,6 +1,7 @@
 """A learner's own copies and how far the course is, in notebooks/exercises/mine/: progress.json remembers it."""
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,10 @@ HINT = re.compile(r"<details>\s*<summary>Hint \d+</summary>\s*(.*?)\s*</details>
 
 
 def notebook(exercise: Exercise, step: str = "release") -> dict:
-    return read_json(exercise.path(step))
+    found = read_json(exercise.path(step))
+    if not found.get("cells"):
+        raise UserError(f"{exercise.path(step)} has no cells; get it anew: git checkout, or upsnet-lite course release")
+    return found
 
 
 def title(exercise: Exercise) -> str:
@@ -34,12 +38,24 @@ def points(exercise: Exercise) -> dict[str, float]:
 def opened(exercise: Exercise) -> Path:
     """The learner's copy, made where there is none; it is never written again."""
     mine = exercise.path("mine")
-    if not mine.exists():
+    if not is_there(exercise):
         if not exercise.path("release").is_file():
             raise UserError(f"{exercise.path('release')} is missing; make it: upsnet-lite course release")
         with write_aside(mine) as aside:
             shutil.copyfile(exercise.path("release"), aside)
     return mine
+
+
+def is_there(exercise: Exercise) -> bool:
+    """Whether there is a learner's copy; UserError where something else has its name."""
+    mine = exercise.path("mine")
+    if mine.exists() and not mine.is_file():
+        raise UserError(f"{mine} is no file; {anew(exercise)}")
+    return mine.exists()
+
+
+def anew(exercise: Exercise) -> str:
+    return f"to begin again, move it away and run: upsnet-lite exercise open {exercise.number}"
 
 
 # --------------------------------------------------------------------------------------------------- progress.json
@@ -50,8 +66,23 @@ def progress_file() -> Path:
 
 
 def progress() -> dict[str, dict]:
-    """Exercise -> {"points": {part: points}, "hints": {part: how many were shown}}."""
-    return read_json(progress_file()) if progress_file().is_file() else {}
+    """Exercise -> {"points": {part: points}, "hints": {part: how many were shown}}; UserError where it is not that."""
+    path, again = progress_file(), "move it away: points come back with the next check"
+    if not path.exists():
+        return {}
+    try:
+        found = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {again}") from None
+    for folder, known in found.items():
+        if not (isinstance(known, dict) and known.keys() <= {"points", "hints"} and all(map(counts, known.values()))):
+            raise UserError(f"{path} says of {folder!r} what no check or hint has written; mend that, or {again}")
+    return found
+
+
+def counts(known: object) -> bool:
+    """Whether it is {part: a number from 0}."""
+    return isinstance(known, dict) and all(type(n) in (int, float) and 0 <= n < math.inf for n in known.values())
 
 
 def remember(exercise: Exercise, kind: str, news: dict[str, float]) -> None:
@@ -71,8 +102,9 @@ def standing() -> list[tuple[Exercise, str, float, float, int]]:
     known, table = progress(), []
     for e in exercises():
         mine = known.get(e.folder, {})
-        got = sum(mine.get("points", {}).values())
-        table.append((e, title(e), got, sum(points(e).values()), int(sum(mine.get("hints", {}).values()))))
+        got, most = mine.get("points", {}), points(e)
+        reached = sum(min(got.get(part, 0), full) for part, full in most.items())
+        table.append((e, title(e), reached, sum(most.values()), int(sum(mine.get("hints", {}).values()))))
     return table
 
 
@@ -116,11 +148,11 @@ def checked(exercise: Exercise) -> list[Part]:
     from upsnet_lite.course import isolated, submission
 
     mine = exercise.path("mine")
-    if not mine.is_file():
+    if not is_there(exercise):
         raise UserError(f"{mine} is not there yet: upsnet-lite exercise open {exercise.number}")
     submitted, broken = submission.read(mine)
     if broken:
-        raise UserError(f"{mine}: {broken}")
+        raise UserError(f"{mine}: {broken}; {anew(exercise)}")
     released = notebook(exercise, given(exercise))
     master = notebook(exercise, "source") if exercise.path("source").is_file() else released
     made, reasons = submission.mended(submitted, master, released)

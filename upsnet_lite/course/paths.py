@@ -3,6 +3,7 @@
 notebooks/exercises/{source,release,mine}/{number}_{name}/{name}.ipynb
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,14 @@ class Exercise:
 
 
 def exercises() -> list[Exercise]:
-    """All that have a source or a release, by number."""
-    found = {p.parent.name for step in ("source", "release") for p in (root() / FOLDER / step).glob("[0-9]*_*/*.ipynb")}
-    return sorted((Exercise(int(n), name) for n, _, name in (f.partition("_") for f in found)), key=lambda e: e.number)
+    """All that have a source or a release, by number; UserError where there is none. Other folders do no harm."""
+    folder = root() / FOLDER
+    there = [p for step in ("source", "release") for p in (folder / step).glob("*/*.ipynb")]
+    named = {m for p in there if (m := re.fullmatch(r"([0-9]+)_(.+)/\2\.ipynb", f"{p.parent.name}/{p.name}"))}
+    found = {Exercise(int(m[1]), m[2]) for m in named}
+    if not found:
+        raise UserError(f"{folder} holds no exercise; run this in the folder of the project")
+    return sorted(found, key=lambda e: (e.number, e.name))
 
 
 def exercise(which: str) -> Exercise:
@@ -55,4 +61,4 @@ def exercise(which: str) -> Exercise:
     for e in exercises():
         if which in (str(e.number), e.name, e.folder):
             return e
-    raise UserError(f"no exercise {which!r}; there are {', '.join(e.folder for e in exercises()) or 'none'}")
+    raise UserError(f"no exercise {which!r}; there are {', '.join(e.folder for e in exercises())}")

@@ -1,15 +1,17 @@
-"""Runs a command that nobody trusts and leaves no process behind.           ...course.sandbox WORK HIDDEN... -- COMMAND
+"""Runs a command that nobody trusts and leaves no process behind.     ...course.sandbox BYTES WORK HIDDEN... -- COMMAND
 
 On Linux, where the kernel allows it, the command gets namespaces of its own: it sees no process but its own (and can
 neither kill ours nor outlive us), no network, every folder read-only but WORK, which is empty, in memory and gone
 afterwards; HIDDEN folders look empty. Elsewhere only this holds: SIGTERM to this process kills all that the command
-started, whatever session it fled to, and so does its end. Standard library alone: it starts in no time.
+started, whatever session it fled to, and so does its end, and on Linux that of the process which asked for it. All that
+the command started may take BYTES of memory together. Standard library alone: it starts in no time.
 """
 
 import ctypes
 import os
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +29,7 @@ RECURSIVE, PRIVATE, NOSUID_NODEV = 0x4000, 1 << 18, 2 | 4
 PDEATHSIG, CAPBSET_DROP, CHILD_SUBREAPER, NO_NEW_PRIVS = 1, 24, 36, 38  # of prctl
 MOUNT_SETATTR, READ_ONLY = 442, 1
 WORK_BYTES, FILE_BYTES, PROCESSES = 512 << 20, 256 << 20, 64
-TOO_MANY = 250  # exit code: the command started more processes
+TOO_MANY, TOO_MUCH = 250, 251  # exit codes: the command started more processes, took more memory
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -55,10 +57,16 @@ def enter(work: Path, hidden: list[Path]) -> bool:
     read_only = (ctypes.c_uint64 * 4)(READ_ONLY, 0, 0, 0)
     with suppress(OSError):  # Linux before 5.12
         call("syscall", MOUNT_SETATTR, -100, b"/", 0x8000, ctypes.byref(read_only), ctypes.sizeof(read_only))
-    for folder, size in [(work, WORK_BYTES), *((h, 0) for h in hidden if h.is_dir())]:
+    for folder, size in [(work, WORK_BYTES), *((h, 0) for h in outermost(hidden))]:
         options = f"mode=700,size={size or 4096}".encode()
         call("mount", b"tmpfs", bytes(folder), b"tmpfs", NOSUID_NODEV | (0 if size else READ_ONLY), options)
     return True
+
+
+def outermost(folders: list[Path]) -> list[Path]:
+    """Those that there are, without what lies in another of them: it is hidden with that one."""
+    there = {f.resolve() for f in folders if f.is_dir()}
+    return sorted(f for f in there if there.isdisjoint(f.parents))
 
 
 def allowed(work: Path, hidden: list[Path]) -> bool:
@@ -69,6 +77,12 @@ def allowed(work: Path, hidden: list[Path]) -> bool:
             os._exit(not enter(work, hidden))
         os._exit(1)
     return wait_for(probe) == 0
+
+
+def alone() -> bool:
+    """Whether a command gets a world of its own here."""
+    with tempfile.TemporaryDirectory() as work:
+        return allowed(Path(work), [])
 
 
 def give_up_rights() -> None:
@@ -130,9 +144,28 @@ def wait_for(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
-def watch(child: int) -> int:
-    """wait_for, with an eye on the number of processes: a limit of the kernel's own does not bind root."""
-    while len(descendants(os.getpid())) <= PROCESSES:
+def memory_of(processes: list[int]) -> int:
+    """Bytes that they take; what they share is counted once."""
+    return sum(kilobytes(f"/proc/{p}/smaps_rollup", "Pss:") for p in processes) << 10
+
+
+def kilobytes(path: str, key: str) -> int:
+    """The number behind the key, 0 where it cannot be read."""
+    with suppress(OSError, ValueError, StopIteration):
+        return next(int(line.split()[1]) for line in Path(path).read_text().splitlines() if line.startswith(key))
+    return 0
+
+
+def too_much(processes: list[int], most: int) -> bool:
+    """Whether they take more than `most` bytes: first by a figure that is quickly had and never too small."""
+    return sum(kilobytes(f"/proc/{p}/status", "VmRSS:") for p in processes) << 10 > most < memory_of(processes)
+
+
+def watch(child: int, memory: int) -> int:
+    """wait_for, with an eye on number and memory of all processes: the kernel's own limits bind each, or not root."""
+    while len(ours := descendants(os.getpid())) <= PROCESSES:
+        if memory and too_much(ours, memory):
+            return TOO_MUCH
         for _ in range(5):
             process, status = os.waitpid(-1, os.WNOHANG)
             if process == child:
@@ -167,19 +200,21 @@ def die_with_parent() -> None:
     libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def main(work: Path, hidden: list[Path], command: list[str]) -> int:
-    """The command's exit code, negative where a signal ended it."""
+def main(work: Path, hidden: list[Path], command: list[str], memory: int = 0) -> int:
+    """The command's exit code, negative where a signal ended it. memory: 0 for any."""
+    signal.signal(signal.SIGTERM, lambda *_: (kill_descendants(), os._exit(143)))
     if hasattr(libc, "prctl"):
         libc.prctl(CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGTERM, lambda *_: (kill_descendants(), os._exit(143)))
+        libc.prctl(PDEATHSIG, signal.SIGTERM, 0, 0, 0)  # who listened is gone
     child = os.fork()
     if not child:
         inside(work, hidden, command)
-    code = watch(child)
+    code = watch(child, memory)
     kill_descendants()
     return code
 
 
 if __name__ == "__main__":
     cut = sys.argv.index("--")
-    sys.exit(main(Path(sys.argv[1]), [Path(p) for p in sys.argv[2:cut]], sys.argv[cut + 1 :]) % 256)
+    hidden = [Path(p) for p in sys.argv[3:cut]]
+    sys.exit(main(Path(sys.argv[2]), hidden, sys.argv[cut + 1 :], int(sys.argv[1])) % 256)

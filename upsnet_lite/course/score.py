@@ -62,8 +62,12 @@ def score(notebook: Mapping | Path) -> list[Part]:
 
 
 def because(error: str, earlier: str) -> str:
-    """A name that is missing is missing because its cell failed."""
-    return f"{error} (a cell before it failed: {earlier})" if earlier and error.startswith("NameError") else error
+    """A name that is missing is missing because its cell failed, or is gone."""
+    if not error.startswith("NameError"):
+        return error
+    if not earlier:
+        return error + " (no cell before it defines it)" * error.endswith("is not defined")
+    return f"{error} (a cell before it failed: {earlier})"
 
 
 def run(code: str, namespace: dict) -> tuple[str, str]:

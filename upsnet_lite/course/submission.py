@@ -3,8 +3,10 @@
 A submission keeps its code and its answers. Points, locks and tests come from the master, the source notebook.
 """
 
+import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from upsnet_lite.course.isolated import error
@@ -19,6 +21,8 @@ def read(path: Path) -> tuple[dict, str]:
     if path.is_symlink():
         return empty, "the file is a link, not a notebook"
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return empty, "it is no file"
         if path.stat().st_size > LARGEST:
             return empty, f"the file has more than {LARGEST / 1e6:g} MB"
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -32,13 +36,38 @@ def read(path: Path) -> tuple[dict, str]:
 
 
 def plain(cell: Mapping) -> dict:
-    """Source, kind and nbgrader's mark of a cell; TypeError or KeyError where it is none."""
+    """Source, kind, nbgrader's mark and harmless outputs of a cell; TypeError or KeyError where it is none."""
     kind = cell["cell_type"] if cell["cell_type"] in ("code", "markdown") else "raw"
     marked = about(cell)
     grade_id = marked.get("grade_id") if isinstance(marked, dict) else None
     metadata = {"nbgrader": marked} if isinstance(grade_id, str) else {}
-    code = {"outputs": [], "execution_count": None} if kind == "code" else {}
-    return {"cell_type": kind, "metadata": metadata, "source": source(cell) + ""} | code
+    code = {"outputs": shown(cell), "execution_count": None} if kind == "code" else {}
+    return {"cell_type": kind, "metadata": metadata, "source": whole(source(cell))} | code
+
+
+def whole(text: str) -> str:
+    """Half a character, which JSON can hold, becomes `?`: no file can hold it."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def shown(cell: Mapping) -> list[dict]:
+    """What a cell had printed and drawn when it was handed in: text and PNG alone, nothing that a browser runs."""
+    kept, outputs = [], cell.get("outputs")
+    for output in outputs if isinstance(outputs, list) else []:
+        with suppress(KeyError, TypeError, AttributeError, ValueError):
+            if output["output_type"] == "stream":
+                kept.append(printed(source({"source": output["text"]})))
+            elif picture := output["data"].get("image/png"):
+                picture = "".join(source({"source": picture}).split())
+                base64.b64decode(picture, validate=True)
+                kept.append(dict(output_type="display_data", data={"image/png": picture}, metadata={}))
+            else:
+                kept.append(printed(source({"source": output["data"]["text/plain"]})))
+    return kept
+
+
+def printed(text: str) -> dict:
+    return dict(output_type="stream", name="stdout", text=whole(text))
 
 
 def mended(submitted: Mapping, master: Mapping, released: Mapping) -> tuple[dict, dict[str, str]]:
@@ -84,14 +113,17 @@ def code_cells(notebook: Mapping) -> list[dict]:
 def marked(notebook: dict, outputs: list[list[dict]], reasons: Mapping[str, str]) -> list[Part]:
     """Writes the outputs into the code cells and says what each part earns.
 
+    Where a person grades a part, what was shown when it was handed in stays below: a capstone is graded in a rehearsal.
     A part for which there is a reason earns nothing; the reason stands in its cell as an error, which is how nbgrader
     knows, together with what the teacher's test says.
     """
     parts, earlier = [], ""
+    by_hand = any(about(c).get("grade") and about(c).get("solution") for c in notebook["cells"])
     for cell, found in zip(code_cells(notebook), outputs, strict=True):
-        failed = next((o["evalue"] for o in found if o["output_type"] == "error"), "")
+        failed = next((o["evalue"] or "an error without a word" for o in found if o["output_type"] == "error"), "")
         grade_id = about(cell).get("grade_id")
-        cell["outputs"] = found
+        handed = cell["outputs"] if by_hand and not about(cell).get("grade") else []
+        cell["outputs"] = [*found, printed("- - - when it was handed in: - - -\n"), *handed] if handed else found
         if not about(cell).get("grade"):
             earlier = failed or earlier
         elif not about(cell).get("solution"):

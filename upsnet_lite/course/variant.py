@@ -6,6 +6,7 @@ and UPSNET_CLASS names all students, one a line: an answer that fits somebody el
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,12 @@ def student(name: str) -> str:
 
 
 def seed(student: str) -> int:
-    """The same number for the same name, on every machine; capitals and spaces around do not matter."""
-    return int.from_bytes(hashlib.sha256(student.strip().lower().encode()).digest()[:4], "big")
+    """The same number for the same name, on every machine; capitals and spaces around do not matter.
+
+    Nor does it matter whether an accented letter is one character or two: macOS writes two in a folder's name.
+    """
+    name = unicodedata.normalize("NFC", student.strip().lower())
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 def own(found: Any, answer: Callable[[int], Any], student: str, what: str, told: str = "") -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+from base64 import b64encode
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,14 @@ def run(shell: Any, code: str, memory: int, most: int) -> list[dict]:
     error = result.error_before_exec or result.error_in_exec
     outputs = [dict(output_type="stream", name="stdout", text="".join(paper.parts))] if paper.parts else []
     values = [*((o.data, o.metadata or {}) for o in shown.outputs), *values]
-    outputs += [dict(output_type="display_data", data=data, metadata=metadata) for data, metadata in values]
-    return outputs + [output(error, memory)] * (error is not None)
+    outputs += [dict(output_type="display_data", data=texts(data), metadata=metadata) for data, metadata in values]
+    return outputs if error is None else [*outputs, output(error, memory)]
+
+
+def texts(data: dict) -> dict[str, str]:
+    """What is shown as a notebook holds it: text, and pictures in base64; the rest is left out."""
+    as_text = {kind: b64encode(v).decode() if isinstance(v, bytes) else v for kind, v in data.items()}
+    return {kind: v for kind, v in as_text.items() if isinstance(v, str)}
 
 
 def memory_used() -> int:
@@ -88,10 +95,10 @@ def main(descriptor: int) -> None:
     shell, here = InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False))), os.getpid()
     limit(resource.RLIMIT_AS, memory_used() + job["memory"])
     os.set_inheritable(descriptor, False)
-    with os.fdopen(descriptor, "w") as report:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as report:  # half a character is none
 
         def tell(number: int, **what) -> None:
-            print(json.dumps(dict(cell=number, **what), default=str), file=report, flush=True)
+            print(json.dumps(dict(cell=number, **what), default=str, ensure_ascii=False), file=report, flush=True)
 
         for number, code in enumerate(job["cells"]):
             if number not in job["skip"]:

@@ -48,7 +48,9 @@ def check_lateral(lateral: Callable) -> None:
             leaving.reshape(3, 5, 4)
         ),
     }
-    agree(lateral(res, weight, bias), expected, "the lateral map", "channel, row, column", known)
+    hints = {"size of tensor": "the bias wants the axes (C, 1, 1): one number for all pixels of a channel"}
+    found = tried(lateral, res, weight, bias, on="three channels of 5 × 4", hints=hints)
+    agree(found, expected, "the lateral map", "channel, row, column", known)
     wider = torch.randn(2, 3, generator=seeded), torch.randn(2, generator=seeded)
     found = tried(lateral, res, *wider, on="a weight that is no square, of shape (2, 3)")
     agree(
