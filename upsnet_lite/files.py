@@ -35,6 +35,11 @@ def write_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def is_free(folder: Path) -> bool:
+    """Whether a new folder may stand there: nothing does, or an empty one."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def inside(root: Path, name: str) -> Path:
     """`root / name`; UserError where a name taken from a JSON would lead out of root (`..`, absolute, symlink)."""
     root = Path(root)

@@ -200,7 +200,7 @@ def test_a_copy_that_is_none_says_how_to_begin_again(run, project):
     assert "has no cells" in run("exercise progress")[2]
 
 
-def test_a_terminal_without_bars_gets_something(project, monkeypatch):
+def test_a_terminal_without_bars_gets_something(project):
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
     code = "import sys; from upsnet_lite.cli import main; sys.argv[1:] = ['exercise', 'progress']; main()"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from upsnet_lite.course import grade, paths, sandbox, submission
+from upsnet_lite.course import grade, isolated, paths, submission
 from upsnet_lite.course.isolated import Limits
 from upsnet_lite.course.score import by_id
 from upsnet_lite.files import UserError
@@ -196,7 +196,7 @@ def test_a_page_runs_no_script_and_loads_nothing(awkward):
 
 
 def test_the_sandbox_holds_where_the_results_lie_among_the_submissions(awkward):
-    if not sandbox.alone():
+    if not isolated.alone():
         pytest.skip("this kernel allows no user namespaces")
     assert "sees []" in page_of(awkward[1], "spies") and "cannot write" in page_of(awkward[1], "spies")
 

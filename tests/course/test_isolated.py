@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from upsnet_lite.course.isolated import Limits, run
+from upsnet_lite.course.isolated import Limits, alone, run
 from upsnet_lite.course.sandbox import descendants
 from upsnet_lite.files import UserError
 
@@ -94,15 +94,8 @@ def test_the_whole_notebook_has_a_limit_too():
     assert not outputs[0] and "were over before this cell" in said(outputs[-1])
 
 
-def namespaces() -> bool:
-    """Whether this machine lets a process have its own."""
-    code = "from upsnet_lite.course import sandbox; import tempfile; from pathlib import Path\n"
-    code += "print(sandbox.enter(Path(tempfile.mkdtemp()), []))"
-    return "True" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-
-
 def test_files_stay_and_what_is_hidden_looks_empty(tmp_path):
-    if not namespaces():
+    if not alone():
         pytest.skip("this kernel allows no user namespaces")
     hidden, open_ = tmp_path / "hidden", tmp_path / "open"
     for folder in (hidden, open_):
@@ -124,7 +117,7 @@ def test_files_stay_and_what_is_hidden_looks_empty(tmp_path):
     assert (open_ / "file").read_text() == (hidden / "file").read_text() == "kept"
 
 
-def test_a_worker_that_cannot_start_is_said_so(tmp_path, monkeypatch):
+def test_a_worker_that_cannot_start_is_said_so(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(UserError, match="no process for its cells can be started here: .*exit code 1"):
         run(["1"], Limits(cell=5))

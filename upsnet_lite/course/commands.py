@@ -174,8 +174,7 @@ def grade(
     """Grade DIR/STUDENT/*.ipynb, each in a sandbox: CSV, HTML feedback and nbgrader's gradebook."""
     from ..terminal import progress_bar
     from .grade import collect, grade, printable
-    from .isolated import Limits
-    from .sandbox import alone
+    from .isolated import Limits, alone
 
     if not math.isfinite(seconds * memory):
         raise UserError("--seconds and --memory want finite numbers")

@@ -22,7 +22,7 @@ from upsnet_lite.course.feedback import one_line
 from upsnet_lite.course.paths import Exercise, data_root, root
 from upsnet_lite.course.release import last_line, scratch, settings, start
 from upsnet_lite.course.score import Part, about, source
-from upsnet_lite.files import UserError, write_aside
+from upsnet_lite.files import UserError, is_free, write_aside
 
 COLUMNS = ("student", "exercise", "part", "points", "max", "reason")
 LINKED = re.compile(
@@ -43,10 +43,6 @@ class Submitted:
     exercise: Exercise
     path: Path
 
-    def within(self, folder: Path) -> str:
-        """Its path in the student's folder."""
-        return "/".join(self.path.relative_to(folder).parts[1:])
-
 
 def collect(folder: Path, exercises: Sequence[Exercise]) -> tuple[list[Submitted], dict[Path, str]]:
     """DIR/STUDENT/[anything/]name.ipynb, by the name of an exercise; and what is not graded (path in DIR), with why."""
@@ -56,21 +52,22 @@ def collect(folder: Path, exercises: Sequence[Exercise]) -> tuple[list[Submitted
     strangers = {}
     paths = sorted(folder.glob("**/*.ipynb"), reverse=True)  # name.ipynb comes before name-Copy1.ipynb
     for path in sorted(paths, key=lambda p: len(p.parts)):
-        inside = path.relative_to(folder).parts
-        within = "/".join(inside[1:])
-        if any(part.startswith(".") for part in inside) or (folder / inside[0] / "gradebook.db").exists():
+        inside = path.relative_to(folder)
+        student, home = inside.parts[0], folder / inside.parts[0]
+        if any(part.startswith(".") for part in inside.parts) or (home / "gradebook.db").exists():
             continue  # .ipynb_checkpoints; the results of an earlier run
         named = next((e for e in exercises if re.match(rf"({e.number}_)?{e.name}\b", path.stem)), None)
-        if len(inside) == 1:
-            strangers[Path(*inside)] = f"{path.name}: whose is it? it lies in no student's folder"
-        elif not inside[0].isprintable():
-            strangers[Path(*inside)] = f"{within}: the folder's name holds what cannot be written; rename it"
+        if path == home:
+            strangers[inside] = f"{path.name}: whose is it? it lies in no student's folder"
+        elif not student.isprintable():
+            strangers[inside] = f"{path.relative_to(home)}: the folder's name holds what cannot be written; rename it"
         elif named is None:
-            strangers[Path(*inside)] = f"{within}: which exercise is this?"
-        elif (inside[0], named) in found:
-            strangers[Path(*inside)] = f"{within}: a second one; {found[inside[0], named].within(folder)} was graded"
+            strangers[inside] = f"{path.relative_to(home)}: which exercise is this?"
+        elif first := found.get((student, named)):
+            ours, theirs = first.path.relative_to(home), path.relative_to(home)
+            strangers[inside] = f"{theirs}: a second one; {ours} was graded"
         else:
-            found[inside[0], named] = Submitted(inside[0], named, path)
+            found[student, named] = Submitted(student, named, path)
     if not found:
         raise UserError(f"{folder} holds no submission; expected STUDENT/{exercises[0].name}.ipynb or the like")
     return sorted(found.values(), key=lambda s: (s.student, s.exercise.number)), strangers
@@ -90,7 +87,7 @@ def grade(
     """
     if (out / "gradebook.db").exists():
         raise UserError(f"{out} holds a gradebook already: give another --out, or remove it")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if not is_free(out):
         raise UserError(f"{out} is no empty folder: give another --out")
     folder = folder.resolve()  # nbgrader changes the current folder while the next submissions are read
     found, strangers = collect(folder, exercises)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upsnet_lite.course.sandbox import PROCESSES, TOO_MANY, TOO_MUCH
+from upsnet_lite.course.sandbox import PROCESSES, TOO_MANY, TOO_MUCH, allowed
 from upsnet_lite.files import UserError
 
 START, SHOWN = 180, 50_000_000  # seconds for torch to be imported, on a busy machine; bytes of all outputs
@@ -70,6 +70,12 @@ def run(
         if over:
             break
     return [(done | lost).get(n, []) for n in range(len(cells))]
+
+
+def alone() -> bool:
+    """Whether cells get a world of their own here."""
+    with tempfile.TemporaryDirectory() as work:
+        return allowed(Path(work), [])
 
 
 def error(name: str, text: str) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from upsnet_lite.course.paths import Exercise
-from upsnet_lite.files import UserError
+from upsnet_lite.files import UserError, write_aside
 
 STUB = "raise NotImplementedError  # your code here"
 
@@ -72,8 +72,7 @@ def release(chosen: Sequence[Exercise], out: Path) -> list[Path]:
         for e in chosen:
             made = course / "release" / e.folder / f"{e.name}.ipynb"
             target = Path(out) / e.folder / made.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = target.with_name(f".{target.name}")
-            shutil.copyfile(made, aside)
-            written.append(aside.replace(target))
+            with write_aside(target) as aside:
+                shutil.copyfile(made, aside)
+            written.append(target)
     return written

@@ -11,7 +11,6 @@ import ctypes
 import os
 import signal
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -79,12 +78,6 @@ def allowed(work: Path, hidden: list[Path]) -> bool:
     return wait_for(probe) == 0
 
 
-def alone() -> bool:
-    """Whether a command gets a world of its own here."""
-    with tempfile.TemporaryDirectory() as work:
-        return allowed(Path(work), [])
-
-
 def give_up_rights() -> None:
     """What is mounted stays so: the capabilities that a new namespace gives are dropped, also for programs started."""
     for capability in range(64):
@@ -144,21 +137,19 @@ def wait_for(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
-def memory_of(processes: list[int]) -> int:
-    """Bytes that they take; what they share is counted once."""
-    return sum(kilobytes(f"/proc/{p}/smaps_rollup", "Pss:") for p in processes) << 10
-
-
-def kilobytes(path: str, key: str) -> int:
-    """The number behind the key, 0 where it cannot be read."""
-    with suppress(OSError, ValueError, StopIteration):
-        return next(int(line.split()[1]) for line in Path(path).read_text().splitlines() if line.startswith(key))
-    return 0
+def taken(processes: list[int], file: str, key: str) -> int:
+    """The sum of their bytes that a line of a file in /proc tells; what cannot be read counts nothing."""
+    kilobytes = 0
+    for process in processes:
+        with suppress(OSError, ValueError, StopIteration):
+            told = Path(f"/proc/{process}/{file}").read_text().splitlines()
+            kilobytes += next(int(line.split()[1]) for line in told if line.startswith(key))
+    return kilobytes << 10
 
 
 def too_much(processes: list[int], most: int) -> bool:
-    """Whether they take more than `most` bytes: first by a figure that is quickly had and never too small."""
-    return sum(kilobytes(f"/proc/{p}/status", "VmRSS:") for p in processes) << 10 > most < memory_of(processes)
+    """Whether they take more bytes: RSS is quickly had and never too small, PSS counts once what is shared."""
+    return taken(processes, "status", "VmRSS:") > most and taken(processes, "smaps_rollup", "Pss:") > most
 
 
 def watch(child: int, memory: int) -> int:

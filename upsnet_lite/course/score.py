@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from upsnet_lite.course.feedback import one_line
 from upsnet_lite.files import read_json
@@ -25,9 +26,14 @@ class Part:
     message: str
 
 
+def joined(text: Any) -> str:
+    """A text as JSON holds it, in one piece or as a list of lines."""
+    return text if isinstance(text, str) else "".join(text)
+
+
 def source(cell: Mapping) -> str:
-    """A cell's text: JSON may hold it as a list of lines."""
-    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+    """A cell's text."""
+    return joined(cell["source"])
 
 
 def about(cell: Mapping) -> dict:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from upsnet_lite.course.isolated import error
-from upsnet_lite.course.score import Part, about, because, by_id, source
+from upsnet_lite.course.score import Part, about, because, by_id, joined, source
 
 LARGEST = 50_000_000  # bytes of a file: with a few pictures it has a hundredth
 
@@ -56,13 +56,13 @@ def shown(cell: Mapping) -> list[dict]:
     for output in outputs if isinstance(outputs, list) else []:
         with suppress(KeyError, TypeError, AttributeError, ValueError):
             if output["output_type"] == "stream":
-                kept.append(printed(source({"source": output["text"]})))
+                kept.append(printed(joined(output["text"])))
             elif picture := output["data"].get("image/png"):
-                picture = "".join(source({"source": picture}).split())
+                picture = "".join(joined(picture).split())
                 base64.b64decode(picture, validate=True)
                 kept.append(dict(output_type="display_data", data={"image/png": picture}, metadata={}))
             else:
-                kept.append(printed(source({"source": output["data"]["text/plain"]})))
+                kept.append(printed(joined(output["data"]["text/plain"])))
     return kept
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from PIL import Image
 
 from ..categories import Categories, Category, golden_color
-from ..files import UserError, inside, read_json
+from ..files import UserError, inside, is_free, read_json
 from .ids import box_of, write_ids
 from .images import words
 
@@ -209,7 +209,7 @@ def write(
         raise UserError(f"the share of the split val is {val}; it must lie in 0 … 1, 1 excluded")
     if not keys:
         raise UserError("there is no image to write")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out):
         raise UserError(f"{out} is not empty; choose a new folder")
     aside = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(aside, ignore_errors=True)
