@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from upsnet_lite.course.isolated import Limits, alone, run
+from upsnet_lite.course.isolated import Limits, alone, heard, run
 from upsnet_lite.course.sandbox import descendants
 from upsnet_lite.files import UserError
 
@@ -115,6 +115,26 @@ def test_files_stay_and_what_is_hidden_looks_empty(tmp_path):
     assert told[0].startswith("[] ['file']") and "Read-only" in told[1] and told[2].startswith("True")
     assert "OSError" in told[3] and told[5].startswith("alive")
     assert (open_ / "file").read_text() == (hidden / "file").read_text() == "kept"
+
+
+SHOWN = '{"cell": 1, "outputs": [{"output_type": "display_data", "data": %s, "metadata": {}}]}'
+
+
+@pytest.mark.parametrize(
+    "line, fine",
+    [
+        ('{"cell": 1}', True),
+        (SHOWN % '{"text/plain": "5"}', True),
+        (SHOWN % '{"image/png": 5}', False),
+        (SHOWN % '["text"]', False),
+        ('{"cell": 1, "outputs": [{"output_type": "error", "ename": "E", "evalue": 5}]}', False),
+        ('{"cell": "1"}', False),
+        ("[1]", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_what_a_notebook_cannot_hold_is_not_believed(line, fine):
+    assert bool(heard(line.encode())) is fine
 
 
 def test_a_worker_that_cannot_start_is_said_so(monkeypatch):

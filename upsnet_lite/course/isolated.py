@@ -146,7 +146,7 @@ def is_output(output: Any) -> bool:
     try:
         kind = output["output_type"]
         if kind == "display_data":
-            return {*map(type, output["data"])} <= {str} and isinstance(output["metadata"], dict)
+            return {*map(type, output["data"].values())} <= {str} and isinstance(output["metadata"], dict)
         texts = dict(stream=("name", "text"), error=("ename", "evalue"))[kind]
         traced = output.get("traceback", [])
         return all(isinstance(text, str) for text in (*map(output.get, texts), *traced)) and isinstance(traced, list)
